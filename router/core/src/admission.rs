@@ -1,0 +1,222 @@
+//! May this entry enter at all? Budgets first, then what can be said of a statement without any cryptography.
+//!
+//! Order of the checks: budgets (entries, bytes) → hop header → statement → class → sender → attachment → key → time. The
+//! first that fails names the refusal (WIRE 8.4). Nothing here verifies a signature; see [`crate::verification`].
+
+use kernpost_codecs::part::{Entry, LONGEST_INLINE_PAYLOAD};
+use kernpost_codecs::{Class, Code, MessageId, MessageRef, SKEW_MS};
+use kernpost_routing_table::{CompiledKey, EndpointIndex, KeyOwner, Table};
+
+use crate::collections::Set;
+use crate::config::LinkBudget;
+use crate::now::Now;
+
+/// A token bucket holding at most one second's worth.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    per_s: u64,
+    micro_tokens: u64,
+    last_us: u64,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(per_s: u64, now: Now) -> Self {
+        Self { per_s, micro_tokens: per_s.saturating_mul(1_000_000), last_us: now.mono_us }
+    }
+
+    /// Takes `n` tokens, or says after how many milliseconds it is worth trying again.
+    pub fn take(&mut self, now: Now, n: u64) -> Result<(), u64> {
+        let elapsed = now.mono_us.saturating_sub(self.last_us);
+        self.last_us = now.mono_us.max(self.last_us);
+        let full = self.per_s.saturating_mul(1_000_000);
+        self.micro_tokens = self.micro_tokens.saturating_add(elapsed.saturating_mul(self.per_s)).min(full);
+        let cost = n.saturating_mul(1_000_000);
+        if cost <= self.micro_tokens {
+            self.micro_tokens -= cost;
+            return Ok(());
+        }
+        let missing = cost.min(full) - self.micro_tokens.min(full);
+        Err(1 + missing / self.per_s.max(1) / 1_000)
+    }
+}
+
+/// The three budgets of one link.
+#[derive(Debug, Clone)]
+pub struct LinkBuckets {
+    entries: Bucket,
+    bytes: Bucket,
+    signatures: Bucket,
+}
+
+impl LinkBuckets {
+    /// Full buckets.
+    pub fn new(budget: LinkBudget, now: Now) -> Self {
+        Self {
+            entries: Bucket::new(budget.entries_per_s, now),
+            bytes: Bucket::new(budget.bytes_per_s, now),
+            signatures: Bucket::new(budget.signatures_per_s, now),
+        }
+    }
+
+    /// Charges a part; `Err` is the retry-after in ms.
+    pub fn charge_part(&mut self, now: Now, entries: usize, bytes: usize) -> Result<(), u64> {
+        self.entries.take(now, entries as u64)?;
+        self.bytes.take(now, bytes as u64)
+    }
+
+    /// Charges signature checks before they are made; `Err` is the retry-after in ms.
+    pub fn charge_signatures(&mut self, now: Now, checks: usize) -> Result<(), u64> {
+        self.signatures.take(now, checks as u64)
+    }
+}
+
+/// What routing and settlement need to know of an admitted entry.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    /// Position in the part.
+    pub position: usize,
+    /// The sender.
+    pub sender: EndpointIndex,
+    /// Its message id.
+    pub id: MessageId,
+}
+
+/// A key that signed the part's root, as the current table sees it.
+pub type Signer<'t> = Option<(KeyOwner, &'t CompiledKey)>;
+
+/// The circumstances under which entries of one part are admitted.
+pub struct Gate<'a> {
+    /// The snapshot this part is judged by.
+    pub table: &'a Table,
+    /// When.
+    pub now: Now,
+    /// The class of the lane.
+    pub class: Class,
+    /// Endpoints attached on this link; `None` on a link between routers.
+    pub attached: Option<&'a Set<EndpointIndex>>,
+    /// The keys that signed the root.
+    pub signers: &'a [Signer<'a>],
+    /// See [`crate::EngineConfig::hop_limit`].
+    pub hop_limit: u8,
+}
+
+impl Gate<'_> {
+    /// Admits an entry, or names the refusal.
+    pub fn admit(&self, position: usize, entry: &Entry) -> Result<Admitted, Code> {
+        self.check_hop(entry)?;
+        let message = MessageRef::parse(&entry.statement).map_err(|e| e.code())?;
+        if message.class != self.class {
+            return Err(Code::BAD_STATEMENT);
+        }
+        if entry.hop.detached || message.payload_len > LONGEST_INLINE_PAYLOAD as u64 {
+            return Err(Code::OVERSIZED);
+        }
+        if !entry.hop.ask && message.payload_len != entry.payload.len() as u64 {
+            return Err(Code::DIGEST_MISMATCH);
+        }
+        let sender = self.table.endpoint(message.sender).ok_or(Code::SENDER_UNKNOWN)?;
+        if self.attached.is_some_and(|attached| !attached.contains(&sender)) {
+            return Err(Code::SENDER_NOT_ATTACHED);
+        }
+        self.check_keys(sender)?;
+        if !entry.hop.ask {
+            self.check_time(&message)?;
+        }
+        Ok(Admitted { position, sender, id: message.id })
+    }
+
+    /// An endpoint sends no hops and no recipient; a router always names the recipient (WIRE 6.3).
+    fn check_hop(&self, entry: &Entry) -> Result<(), Code> {
+        let from_endpoint = self.attached.is_some();
+        if entry.hop.hops > self.hop_limit {
+            return Err(Code::HOP_LIMIT);
+        }
+        if from_endpoint == (entry.hop.recipient.is_some() || entry.hop.hops > 0) {
+            return Err(Code::BAD_STATEMENT);
+        }
+        Ok(())
+    }
+
+    /// Every key that signed must be the sender's, and every algorithm its entry requires must be among them.
+    fn check_keys(&self, sender: EndpointIndex) -> Result<(), Code> {
+        for signer in self.signers {
+            let Some((KeyOwner::Endpoint(owner), key)) = signer else {
+                return Err(Code::KEY_NOT_OWNED);
+            };
+            if *owner != sender {
+                return Err(Code::KEY_NOT_OWNED);
+            }
+            self.check_validity(key)?;
+        }
+        let Some(entry) = self.table.endpoint_entry(sender) else {
+            return Err(Code::SENDER_UNKNOWN);
+        };
+        let signed = |algorithm| self.signers.iter().flatten().any(|(_, key)| key.key.algorithm() == algorithm);
+        if entry.required_algorithms.iter().any(|algorithm| !signed(*algorithm)) {
+            return Err(Code::BAD_SIGNATURE);
+        }
+        Ok(())
+    }
+
+    /// Ingress from an endpoint asks for sign-until, later hops for verify-until; revocation ends both (design section 4).
+    fn check_validity(&self, key: &CompiledKey) -> Result<(), Code> {
+        let wall = self.now.wall;
+        let until = if self.attached.is_some() { key.sign_until } else { key.verify_until };
+        if key.revoked {
+            Err(Code::KEY_REVOKED)
+        } else if wall >= until || wall.plus_ms(SKEW_MS) < key.not_before {
+            Err(Code::KEY_EXPIRED)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_time(&self, message: &MessageRef<'_>) -> Result<(), Code> {
+        if message.created > self.now.wall.plus_ms(SKEW_MS) {
+            Err(Code::NOT_YET_VALID)
+        } else if self.now.wall >= message.expires() {
+            Err(Code::EXPIRED)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use kernpost_codecs::UnixMs;
+
+    use super::*;
+
+    fn at(mono_us: u64) -> Now {
+        Now { mono_us, wall: UnixMs(0) }
+    }
+
+    #[test]
+    fn a_bucket_allows_one_second_at_once_and_then_refills_with_time() {
+        let mut bucket = Bucket::new(100, at(0));
+        assert_eq!(bucket.take(at(0), 100), Ok(()));
+        assert!(bucket.take(at(0), 1).is_err());
+        assert_eq!(bucket.take(at(10_000), 1), Ok(()));
+        assert!(bucket.take(at(10_000), 1).is_err());
+    }
+
+    #[test]
+    fn a_refused_take_says_when_to_come_back_and_is_right() {
+        let mut bucket = Bucket::new(1_000, at(0));
+        assert_eq!(bucket.take(at(0), 1_000), Ok(()));
+        let retry_after_ms = bucket.take(at(0), 500).unwrap_err();
+        assert!((500..=502).contains(&retry_after_ms), "{retry_after_ms}");
+        assert_eq!(bucket.take(at(retry_after_ms * 1_000), 500), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_goes_back_gives_nothing() {
+        let mut bucket = Bucket::new(10, at(1_000_000));
+        assert_eq!(bucket.take(at(1_000_000), 10), Ok(()));
+        assert!(bucket.take(at(0), 1).is_err());
+    }
+}

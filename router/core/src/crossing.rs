@@ -1,0 +1,82 @@
+//! What one worker's engine hands to another's: entries for a link it does not own, and the settlements that come back.
+//!
+//! Entries travel by `try_send` on a bounded channel (full means `busy`). Settlements have a channel sized to the total
+//! credit, so they always fit.
+
+use std::sync::Arc;
+
+use kernpost_codecs::part::{HopHeader, Part};
+use kernpost_codecs::receipts::{RebuiltReceipts, ReceiptsFrame};
+use kernpost_codecs::settlement::{Detail, Label};
+use kernpost_codecs::{Class, Code, EndpointId, MessageId};
+
+use crate::link::{LinkId, WorkerId};
+
+/// One entry on its way to a link.
+#[derive(Debug, Clone)]
+pub struct Move {
+    /// Position of the entry in its part.
+    pub position: usize,
+    /// The hop header it leaves with; names the recipient.
+    pub hop: HopHeader,
+    /// The chosen recipient.
+    pub recipient: EndpointId,
+    /// The sender.
+    pub sender: EndpointId,
+    /// The message.
+    pub message: MessageId,
+    /// Credit it occupies, in bytes.
+    pub cost: u64,
+}
+
+/// Entries of one part that go to one link.
+#[derive(Debug, Clone)]
+pub struct Onward {
+    /// The part they belong to.
+    pub part: Arc<Part>,
+    /// Which of its entries, in order.
+    pub moves: Vec<Move>,
+    /// The worker that owns the upstream link.
+    pub from_worker: WorkerId,
+    /// The upstream link.
+    pub from_link: LinkId,
+    /// Class and sequence of the upstream labels.
+    pub class: Class,
+    /// See `class`.
+    pub sequence: u64,
+    /// The link to send on.
+    pub target: LinkId,
+    /// How long the labels may stay open, ms.
+    pub deadline_ms: u64,
+}
+
+/// What crosses between workers.
+#[derive(Debug, Clone)]
+pub enum Crossing {
+    /// Forward these.
+    Entries(Onward),
+    /// Labels of a link of yours settled without a receipt.
+    Settled {
+        /// Your link.
+        link: LinkId,
+        /// Its labels.
+        labels: Vec<Label>,
+        /// How.
+        code: Code,
+        /// More about it.
+        detail: Detail,
+    },
+    /// Labels of a link of yours settled by receipts.
+    Receipts {
+        /// Your link.
+        link: LinkId,
+        /// The frame as it came from the recipient's side.
+        frame: Arc<ReceiptsFrame>,
+        /// Its rebuilt statements and tree.
+        rebuilt: Arc<RebuiltReceipts>,
+        /// Which entries of the frame.
+        positions: Vec<usize>,
+        /// Your labels, one for each position.
+        labels: Vec<Label>,
+    },
+}

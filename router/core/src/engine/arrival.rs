@@ -1,0 +1,299 @@
+//! A BUNDLE frame arrives: decode, admit, verify, authorise, route. What passes is grouped by the link it leaves on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kernpost_codecs::part::{HopHeader, Part, PartError};
+use kernpost_codecs::settlement::{Detail, Label};
+use kernpost_codecs::{Class, CloseCode, Code, Digest, EndpointId, FrameFault, MessageRef};
+use kernpost_routing_table::{EndpointIndex, Table};
+
+use super::Engine;
+use super::lane_state::LinkState;
+use crate::admission::{Admitted, Gate, Signer};
+use crate::collections::Set;
+use crate::crossing::{Move, Onward};
+use crate::event::PresenceEvent;
+use crate::link::LinkId;
+use crate::now::Now;
+use crate::routing::{NoWay, Routing, Way};
+use crate::verification::NotVerified;
+
+/// A refusal of one entry of the part at hand.
+type Refused = (usize, NoWay);
+
+impl Engine {
+    /// Carries WIRE 6 and the engine order of design section 6.
+    pub(super) fn on_bundle(&mut self, now: Now, link: LinkId, class: Class, body: Bytes) -> Result<(), FrameFault> {
+        let frame_bytes = body.len();
+        let part = match Part::decode(body) {
+            Ok(part) => part,
+            Err(PartError::Frame(fault)) => return Err(fault),
+            Err(PartError::Proof { entries, .. }) => {
+                return self.refuse_unproven(link, class, &entries);
+            }
+            Err(other) => return Err(FrameFault::malformed("WIRE 6", other.to_string())),
+        };
+        let sequence = self.open_labels(link, class, part.entries().iter().map(|e| (e.index, e.credit())).collect())?;
+        let (passed, refused) = self.judge(now, link, class, frame_bytes, &part);
+        for (position, no_way) in refused {
+            if let Some(entry) = part.entries().get(position) {
+                self.refuse(link, Label { class, sequence, index: entry.index }, &no_way);
+            }
+        }
+        self.send_on(now, link, class, sequence, Arc::new(part), passed);
+        Ok(())
+    }
+
+    /// The proof of the whole part is wrong: every entry is refused, none is looked at (WIRE 6.6).
+    fn refuse_unproven(&mut self, link: LinkId, class: Class, entries: &[(u16, u64)]) -> Result<(), FrameFault> {
+        let sequence = self.open_labels(link, class, entries.to_vec())?;
+        for (index, _) in entries {
+            self.refuse(link, Label { class, sequence, index: *index }, &Code::BAD_PROOF.into());
+        }
+        Ok(())
+    }
+
+    /// Charges the peer's credit and opens the labels; beyond the credit the link closes (WIRE 7.2).
+    fn open_labels(&mut self, link: LinkId, class: Class, entries: Vec<(u16, u64)>) -> Result<u64, FrameFault> {
+        let Some(state) = self.links.get_mut(&link) else {
+            return Ok(0);
+        };
+        let lane = state.inbound_mut(class);
+        for (_, bytes) in &entries {
+            lane.granted.on_received(*bytes).map_err(|exceeded| {
+                FrameFault::new(CloseCode::CreditExceeded, "WIRE 7.2", format!("{class:?} lane: {exceeded}"))
+            })?;
+        }
+        for _ in &entries {
+            self.ledger.open();
+        }
+        self.stats.parts_received += 1;
+        self.stats.entries_received += entries.len() as u64;
+        Ok(lane.open(entries))
+    }
+
+    /// Splits the entries of a part into those that have a way on and those that are refused.
+    fn judge(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        class: Class,
+        frame_bytes: usize,
+        part: &Part,
+    ) -> (Vec<(Admitted, HopHeader, Way)>, Vec<Refused>) {
+        let all = |no_way: NoWay| (0..part.entries().len()).map(|position| (position, no_way.clone())).collect();
+        if self.draining {
+            return (Vec::new(), all(Code::DRAINING.into()));
+        }
+        let table = Arc::clone(&self.table);
+        let Some(state) = self.links.get_mut(&link) else {
+            return (Vec::new(), Vec::new());
+        };
+        if let Err(ms) = state.buckets.charge_part(now, part.entries().len(), frame_bytes) {
+            return (Vec::new(), all(NoWay { retry_after_ms: Some(ms), ..Code::OVER_BUDGET.into() }));
+        }
+        let signers: Vec<Signer<'_>> =
+            part.signatures().iter().map(|s| s.kid().ok().and_then(|kid| table.key(&kid))).collect();
+        let (admitted, mut refused) = admit(now, class, self.config.hop_limit, &table, state, &signers, part);
+        if admitted.is_empty() {
+            return (Vec::new(), refused);
+        }
+        let verified = self.verifier.verify(now, part, &signers, &mut state.buckets, &mut self.stats);
+        if let Err(not_verified) = verified {
+            let no_way = match not_verified {
+                NotVerified::OverBudget { retry_after_ms } => {
+                    NoWay { retry_after_ms: Some(retry_after_ms), ..Code::OVER_BUDGET.into() }
+                }
+                NotVerified::BadSignature => Code::BAD_SIGNATURE.into(),
+            };
+            refused.extend(admitted.into_iter().map(|a| (a.position, no_way.clone())));
+            return (Vec::new(), refused);
+        }
+        let ingress = !state.peer.is_router();
+        let mut passed = Vec::with_capacity(admitted.len());
+        for entry in admitted {
+            match self.route_one(now, &table, ingress, part, &entry) {
+                Ok((hop, way)) => passed.push((entry, hop, way)),
+                Err(no_way) => refused.push((entry.position, no_way)),
+            }
+        }
+        (passed, refused)
+    }
+
+    /// Authorises and routes one verified entry.
+    fn route_one(
+        &mut self,
+        now: Now,
+        table: &Table,
+        ingress: bool,
+        part: &Part,
+        admitted: &Admitted,
+    ) -> Result<(HopHeader, Way), NoWay> {
+        let entry = part.entries().get(admitted.position).ok_or(Code::BAD_STATEMENT)?;
+        let message = MessageRef::parse(&entry.statement).map_err(|e| e.code())?;
+        if ingress && !entry.hop.ask {
+            self.stats.digest_checks += 1;
+            self.stats.payload_bytes_received += entry.payload.len() as u64;
+            if Digest::of(&entry.payload) != message.payload_digest {
+                return Err(Code::DIGEST_MISMATCH.into());
+            }
+        }
+        authorise(table, admitted, &message)?;
+        let routing =
+            Routing { worker: self.worker, now, table, presence: &self.presence, unavailable: &self.unavailable };
+        let (recipient, way) = match &entry.hop.recipient {
+            None => routing.choose(&message)?,
+            Some(recipient) => routing.follow(&message, recipient)?,
+        };
+        let onward = HopHeader {
+            hops: entry.hop.hops.saturating_add(1),
+            recipient: Some(id_of(table, recipient)?),
+            ..entry.hop.clone()
+        };
+        Ok((onward, way))
+    }
+
+    /// Groups what passed by its link and hands each group on.
+    fn send_on(
+        &mut self,
+        now: Now,
+        from_link: LinkId,
+        class: Class,
+        sequence: u64,
+        part: Arc<Part>,
+        passed: Vec<(Admitted, HopHeader, Way)>,
+    ) {
+        let mut groups: Vec<(Way, Vec<Move>)> = Vec::new();
+        for (admitted, hop, way) in passed {
+            let Some(entry) = part.entries().get(admitted.position) else {
+                continue;
+            };
+            let Some(recipient) = hop.recipient.clone() else {
+                continue;
+            };
+            let Ok(sender) = id_of(&self.table, admitted.sender) else {
+                continue;
+            };
+            let step = Move {
+                position: admitted.position,
+                recipient,
+                sender,
+                message: admitted.id,
+                cost: entry.credit(),
+                hop,
+            };
+            match groups.iter_mut().find(|(held, _)| *held == way) {
+                Some((_, moves)) => moves.push(step),
+                None => groups.push((way, vec![step])),
+            }
+        }
+        for (way, moves) in groups {
+            let deadline_ms = self.config.endpoint_deadline_ms + u64::from(way.hops_left) * self.config.hop_deadline_ms;
+            let onward = Onward {
+                part: Arc::clone(&part),
+                moves,
+                from_worker: self.worker,
+                from_link,
+                class,
+                sequence,
+                target: way.link,
+                deadline_ms,
+            };
+            self.hand_on(now, way.worker, onward);
+        }
+    }
+
+    /// Refuses an entry for a reason found here.
+    pub(super) fn refuse(&mut self, link: LinkId, label: Label, no_way: &NoWay) {
+        let local = no_way.code == Code::NOT_ATTACHED || no_way.code == Code::BUSY;
+        let detail = Detail {
+            endpoint: no_way.endpoint.clone(),
+            router: no_way.router.clone().or_else(|| local.then(|| self.config.router.clone())),
+            presence: local.then(|| self.presence.number()),
+            retry_after_ms: no_way.retry_after_ms.or_else(|| local.then_some(self.config.retry_after_ms)),
+            text: None,
+        };
+        self.settle_here(link, label, no_way.code, &detail);
+    }
+
+    /// Presence reaches the view, and the set of endpoints that may send on a link here.
+    pub(super) fn on_presence(&mut self, event: PresenceEvent) {
+        use crate::event::Place;
+        match &event {
+            PresenceEvent::Attached { endpoint, place: Place::Here { link, .. }, .. } => {
+                if let Some(state) = self.links.get_mut(link) {
+                    state.attached.insert(endpoint.clone());
+                    state.attached_indices.extend(self.table.endpoint(endpoint.as_str()));
+                }
+            }
+            PresenceEvent::Detached { endpoint, place: Place::Here { link, .. }, .. } => {
+                if let Some(state) = self.links.get_mut(link) {
+                    state.attached.remove(endpoint);
+                    if let Some(index) = self.table.endpoint(endpoint.as_str()) {
+                        state.attached_indices.remove(&index);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.presence.on_event(event);
+    }
+
+    /// Another table is in force from the next part on.
+    pub(super) fn on_table(&mut self, table: Arc<Table>) {
+        for state in self.links.values_mut() {
+            state.reindex(&table);
+        }
+        self.table = table;
+    }
+}
+
+/// Admits what can be admitted without cryptography; two entries of one case are refused (WIRE 6.5).
+fn admit(
+    now: Now,
+    class: Class,
+    hop_limit: u8,
+    table: &Table,
+    state: &LinkState,
+    signers: &[Signer<'_>],
+    part: &Part,
+) -> (Vec<Admitted>, Vec<Refused>) {
+    let attached = (!state.peer.is_router()).then_some(&state.attached_indices);
+    let gate = Gate { table, now, class, attached, signers, hop_limit };
+    let mut cases: Set<&[u8]> = Set::default();
+    let mut admitted = Vec::with_capacity(part.entries().len());
+    let mut refused = Vec::new();
+    for (position, entry) in part.entries().iter().enumerate() {
+        let case = MessageRef::parse(&entry.statement).ok().and_then(|message| message.case);
+        if case.is_some_and(|case| !cases.insert(case)) {
+            refused.push((position, Code::CASE_ORDER.into()));
+            continue;
+        }
+        match gate.admit(position, entry) {
+            Ok(entry) => admitted.push(entry),
+            Err(code) => refused.push((position, code.into())),
+        }
+    }
+    (admitted, refused)
+}
+
+/// May this sender send this? A grant that covers the route key, or the right to reply (design section 8).
+fn authorise(table: &Table, admitted: &Admitted, message: &MessageRef<'_>) -> Result<(), Code> {
+    match table.grant(admitted.sender, message.service, message.jurisdiction) {
+        Some(highest) if message.assurance.is_none_or(|asserted| highest.is_some_and(|h| asserted <= h)) => Ok(()),
+        Some(_) => Err(Code::ASSURANCE_NOT_GRANTED),
+        None if message.in_reply_to.is_some() && message.recipient.is_some() && table.may_reply(admitted.sender) => {
+            if message.assurance.is_some() {
+                Err(Code::ASSURANCE_NOT_GRANTED)
+            } else {
+                Ok(())
+            }
+        }
+        None => Err(Code::GRANT_MISSING),
+    }
+}
+
+fn id_of(table: &Table, index: EndpointIndex) -> Result<EndpointId, Code> {
+    table.endpoint_entry(index).map(|entry| entry.id.clone()).ok_or(Code::RECIPIENT_UNKNOWN)
+}

@@ -1,0 +1,272 @@
+//! Sending on: shares and credit of the downstream link, the bounded wait for credit, splitting the part, opening labels.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use kernpost_codecs::part::Part;
+use kernpost_codecs::settlement::{Detail, Label};
+use kernpost_codecs::{Class, Code, EndpointId, LaneKind};
+
+use super::Engine;
+use super::lane_state::Waiting;
+use crate::crossing::{Crossing, Move, Onward};
+use crate::event::EngineOutput;
+use crate::link::{LinkId, WorkerId};
+use crate::now::Now;
+use crate::outbound::{Origin, OutboundEntry, OutboundPart, Share};
+
+impl Onward {
+    /// The upstream label of one of the entries.
+    pub(super) fn origin(&self, entry: &Move) -> Option<Origin> {
+        let index = self.part.entries().get(entry.position)?.index;
+        let label = Label { class: self.class, sequence: self.sequence, index };
+        Some(Origin { worker: self.from_worker, link: self.from_link, label })
+    }
+}
+
+/// What the downstream link says to one more entry.
+enum Verdict {
+    Send,
+    Wait,
+    Busy,
+}
+
+impl Engine {
+    /// To a link here, or across to the worker that owns it.
+    pub(super) fn hand_on(&mut self, now: Now, worker: WorkerId, onward: Onward) {
+        if worker == self.worker {
+            self.forward_here(now, onward);
+        } else {
+            self.stats.crossings_sent += 1;
+            self.outputs.push_back(EngineOutput::Cross { worker, crossing: Crossing::Entries(onward) });
+        }
+    }
+
+    /// Sends what credit allows now, queues what may wait, refuses the rest `busy`.
+    pub(super) fn forward_here(&mut self, now: Now, onward: Onward) {
+        let (target, class) = (onward.target, onward.class);
+        let mut ready: Vec<(Move, Origin)> = Vec::with_capacity(onward.moves.len());
+        for entry in &onward.moves {
+            let Some(origin) = onward.origin(entry) else {
+                continue;
+            };
+            match self.ask_link(target, class, origin.link, entry) {
+                None => self.settle_gone(origin, &entry.recipient),
+                Some(Verdict::Send) => ready.push((entry.clone(), origin)),
+                Some(Verdict::Wait) => self.wait(now, &onward, entry.clone(), origin),
+                Some(Verdict::Busy) => self.settle_busy(origin, entry.recipient.clone()),
+            }
+        }
+        self.emit(now, target, class, &onward.part, ready, onward.deadline_ms);
+    }
+
+    /// `None` when the link is gone. Shares first (WIRE 7.3), then order, then the peer's credit.
+    fn ask_link(&mut self, target: LinkId, class: Class, upstream: LinkId, entry: &Move) -> Option<Verdict> {
+        let credit = self.config.credit.get(class.index()).copied()?;
+        let granted_upstream = Share { entries: credit.entries, bytes: credit.bytes };
+        let (endpoint_share, downstream_share) = (self.config.endpoint_share, self.config.downstream_share);
+        let state = self.links.get_mut(&target)?;
+        let (shared, waiting) = (state.shared(), !state.waiting_mut(class).is_empty());
+        let lane = state.outbound_mut(class);
+        let within_endpoint =
+            !shared || lane.share_of_endpoint(&entry.recipient).admits(entry.cost, lane.window(), endpoint_share);
+        let within_upstream = lane.share_of_upstream(upstream).admits(entry.cost, granted_upstream, downstream_share);
+        if !within_endpoint || !within_upstream {
+            return Some(Verdict::Busy);
+        }
+        if waiting || !lane.reserve(&entry.recipient, upstream, entry.cost) {
+            return Some(Verdict::Wait);
+        }
+        Some(Verdict::Send)
+    }
+
+    fn wait(&mut self, now: Now, onward: &Onward, entry: Move, origin: Origin) {
+        let until_us = now.after_ms(self.config.credit_wait_ms);
+        let Some(state) = self.links.get_mut(&onward.target) else {
+            return;
+        };
+        let queue = state.waiting_mut(onward.class);
+        if queue.is_empty() {
+            self.waits.insert((until_us, onward.target, onward.class));
+        }
+        let part = Arc::clone(&onward.part);
+        queue.push_back(Waiting { until_us, part, entry, origin, deadline_ms: onward.deadline_ms });
+        self.stats.entries_waited += 1;
+        self.stats.entries_waiting += 1;
+    }
+
+    /// Writes smaller parts (WIRE 5.5), usually one, and opens their labels. Credit is already reserved.
+    fn emit(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        class: Class,
+        part: &Part,
+        ready: Vec<(Move, Origin)>,
+        deadline_ms: u64,
+    ) {
+        let mut rest = ready;
+        while !rest.is_empty() {
+            let positions: Vec<usize> = rest.iter().map(|(entry, _)| entry.position).collect();
+            let hop_at = |at: usize| {
+                let found = rest.binary_search_by_key(&at, |(entry, _)| entry.position).ok();
+                found.and_then(|found| rest.get(found)).map(|(entry, _)| entry.hop.clone()).unwrap_or_default()
+            };
+            let mut bytes = BytesMut::new();
+            let written = part.encode_subset(&positions, hop_at, &mut bytes).unwrap_or(0);
+            let later = rest.split_off(written.max(1).min(rest.len()));
+            if written == 0 {
+                // Cannot happen with admitted payloads; settled rather than lost.
+                self.give_up(link, class, rest);
+            } else {
+                self.open_and_write(now, link, class, part, rest, deadline_ms, bytes.freeze());
+            }
+            rest = later;
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one place where a frame and its labels come together")]
+    fn open_and_write(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        class: Class,
+        part: &Part,
+        sent: Vec<(Move, Origin)>,
+        deadline_ms: u64,
+        bytes: Bytes,
+    ) {
+        let Some(state) = self.links.get_mut(&link) else {
+            return;
+        };
+        let deadline_us = now.after_ms(deadline_ms);
+        self.stats.parts_sent += 1;
+        self.stats.entries_forwarded += sent.len() as u64;
+        let entries = sent.into_iter().filter_map(|(step, origin)| {
+            let entry = part.entries().get(step.position)?;
+            Some(OutboundEntry {
+                index: entry.index,
+                origin,
+                addressee: step.sender,
+                message: step.message,
+                leaf: entry.leaf,
+                recipient: step.recipient,
+                cost: step.cost,
+                timed_out: false,
+            })
+        });
+        let sequence = state.outbound_mut(class).open(OutboundPart { deadline_us, entries: entries.collect() });
+        self.deadlines.insert((deadline_us, link, class, sequence));
+        self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Bundle(class), bytes });
+    }
+
+    /// Returns reserved credit of entries that fit no frame and refuses them.
+    fn give_up(&mut self, link: LinkId, class: Class, unsent: Vec<(Move, Origin)>) {
+        for (step, origin) in unsent {
+            if let Some(state) = self.links.get_mut(&link) {
+                state.outbound_mut(class).unreserve(&step.recipient, origin.link, step.cost);
+            }
+            self.settle_origin(origin, Code::OVERSIZED, &Detail::default());
+        }
+    }
+
+    /// The peer granted more: sends from the front of the queue while credit lasts.
+    pub(super) fn send_waiting(&mut self, now: Now, link: LinkId, class: Class) {
+        while let Some((part, ready, deadline_ms)) = self.take_ready(link, class) {
+            self.emit(now, link, class, &part, ready, deadline_ms);
+        }
+        self.renew_wait(link, class);
+    }
+
+    /// The next run of waiting entries of one part that credit allows.
+    #[expect(clippy::type_complexity, reason = "one use, named by its caller's arguments")]
+    fn take_ready(&mut self, link: LinkId, class: Class) -> Option<(Arc<Part>, Vec<(Move, Origin)>, u64)> {
+        let state = self.links.get_mut(&link)?;
+        let (part, deadline_ms) = state.waiting_mut(class).front().map(|w| (Arc::clone(&w.part), w.deadline_ms))?;
+        let mut ready = Vec::new();
+        while let Some(front) = state.waiting_mut(class).front() {
+            let same_frame = ready.last().is_none_or(|(held, _): &(Move, Origin)| held.position < front.entry.position);
+            if !Arc::ptr_eq(&front.part, &part) || !same_frame {
+                break;
+            }
+            let (recipient, upstream, cost) = (front.entry.recipient.clone(), front.origin.link, front.entry.cost);
+            if !state.outbound_mut(class).reserve(&recipient, upstream, cost) {
+                break;
+            }
+            let Some(waiting) = state.waiting_mut(class).pop_front() else {
+                break;
+            };
+            self.stats.entries_waiting = self.stats.entries_waiting.saturating_sub(1);
+            ready.push((waiting.entry, waiting.origin));
+        }
+        (!ready.is_empty()).then_some((part, ready, deadline_ms))
+    }
+
+    /// Keeps exactly one entry in `waits` for a queue: its front.
+    fn renew_wait(&mut self, link: LinkId, class: Class) {
+        self.waits.retain(|(_, l, c)| (*l, *c) != (link, class));
+        let front = self.links.get_mut(&link).and_then(|state| state.waiting_mut(class).front().map(|w| w.until_us));
+        if let Some(until_us) = front {
+            self.waits.insert((until_us, link, class));
+        }
+    }
+
+    /// Entries that waited long enough are refused `busy`.
+    pub(super) fn time_out_waits(&mut self, now: Now) {
+        while let Some((until_us, link, class)) = self.waits.first().copied()
+            && until_us <= now.mono_us
+        {
+            self.waits.pop_first();
+            while let Some(waiting) = self.pop_overdue(now, link, class) {
+                self.stats.entries_waiting = self.stats.entries_waiting.saturating_sub(1);
+                self.settle_busy(waiting.origin, waiting.entry.recipient);
+            }
+            self.renew_wait(link, class);
+        }
+    }
+
+    fn pop_overdue(&mut self, now: Now, link: LinkId, class: Class) -> Option<Waiting> {
+        let queue = self.links.get_mut(&link)?.waiting_mut(class);
+        queue.front().is_some_and(|w| w.until_us <= now.mono_us).then(|| queue.pop_front()).flatten()
+    }
+
+    /// Refuses what still waits for a link that is gone: it was never handed on, so the refusal is certain.
+    pub(super) fn refuse_waiting(&mut self, waiting: Vec<Waiting>) {
+        for entry in waiting {
+            self.stats.entries_waiting = self.stats.entries_waiting.saturating_sub(1);
+            self.settle_gone(entry.origin, &entry.entry.recipient);
+        }
+    }
+
+    fn settle_busy(&mut self, origin: Origin, recipient: EndpointId) {
+        let detail = self.local_detail(recipient);
+        self.settle_origin(origin, Code::BUSY, &detail);
+    }
+
+    fn settle_gone(&mut self, origin: Origin, recipient: &EndpointId) {
+        let detail = self.local_detail(recipient.clone());
+        self.settle_origin(origin, Code::NOT_ATTACHED, &detail);
+    }
+
+    fn local_detail(&self, endpoint: EndpointId) -> Detail {
+        Detail {
+            endpoint: Some(endpoint),
+            router: Some(self.config.router.clone()),
+            presence: Some(self.presence.number()),
+            retry_after_ms: Some(self.config.retry_after_ms),
+            text: None,
+        }
+    }
+
+    /// Marks what a neighbour reported, so that the next entries look elsewhere (WIRE 8.7).
+    pub(super) fn mark_unavailable(&mut self, now: Now, code: Code, detail: &Detail) {
+        if code != Code::BUSY && code != Code::NOT_ATTACHED {
+            return;
+        }
+        if let (Some(endpoint), Some(router)) = (&detail.endpoint, &detail.router) {
+            let ms = detail.retry_after_ms.unwrap_or(self.config.retry_after_ms);
+            let number = self.presence.number();
+            self.unavailable.mark(now, endpoint.clone(), router.clone(), code, ms, number);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What an engine keeps for one link: three lanes each way, who is attached, budgets, and entries waiting for credit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kernpost_codecs::part::Part;
+use kernpost_codecs::{Class, EndpointId};
+use kernpost_routing_table::{EndpointIndex, Table};
+
+use crate::admission::LinkBuckets;
+use crate::collections::Set;
+use crate::config::EngineConfig;
+use crate::crossing::Move;
+use crate::inbound::InboundLane;
+use crate::link::{LinkId, Peer};
+use crate::now::Now;
+use crate::outbound::{Origin, OutboundLane};
+
+/// An entry that waits for the peer's credit in the memory its upstream credit reserved.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub until_us: u64,
+    pub part: Arc<Part>,
+    pub entry: Move,
+    pub origin: Origin,
+    pub deadline_ms: u64,
+}
+
+/// One link of this worker.
+#[derive(Debug)]
+pub(super) struct LinkState {
+    pub peer: Peer,
+    pub buckets: LinkBuckets,
+    inbound: [InboundLane; 3],
+    outbound: [OutboundLane; 3],
+    /// Entries waiting for credit, per class, in order.
+    waiting: [VecDeque<Waiting>; 3],
+    /// Endpoints attached on this link by id; indices follow the table in force.
+    pub attached: Set<EndpointId>,
+    pub attached_indices: Set<EndpointIndex>,
+}
+
+impl LinkState {
+    pub fn new(now: Now, peer: Peer, config: &EngineConfig) -> Self {
+        let budget = if peer.is_router() { config.router_budget } else { config.endpoint_budget };
+        let lane = |class: Class| {
+            let [urgent, interactive, bulk] = config.credit;
+            let credit = match class {
+                Class::Urgent => urgent,
+                Class::Interactive => interactive,
+                Class::Bulk => bulk,
+            };
+            InboundLane::new(class, credit.entries, credit.bytes)
+        };
+        Self {
+            peer,
+            buckets: LinkBuckets::new(budget, now),
+            inbound: Class::ALL.map(lane),
+            outbound: Default::default(),
+            waiting: Default::default(),
+            attached: Set::default(),
+            attached_indices: Set::default(),
+        }
+    }
+
+    pub fn inbound_mut(&mut self, class: Class) -> &mut InboundLane {
+        let [urgent, interactive, bulk] = &mut self.inbound;
+        pick(class, urgent, interactive, bulk)
+    }
+
+    pub fn outbound_mut(&mut self, class: Class) -> &mut OutboundLane {
+        let [urgent, interactive, bulk] = &mut self.outbound;
+        pick(class, urgent, interactive, bulk)
+    }
+
+    pub fn waiting_mut(&mut self, class: Class) -> &mut VecDeque<Waiting> {
+        let [urgent, interactive, bulk] = &mut self.waiting;
+        pick(class, urgent, interactive, bulk)
+    }
+
+    /// Several endpoints share this link: each gets at most its share of the credit.
+    pub fn shared(&self) -> bool {
+        self.attached.len() > 1
+    }
+
+    /// Looks the attached endpoints up again in another table; those it does not know send and get nothing.
+    pub fn reindex(&mut self, table: &Table) {
+        self.attached_indices = self.attached.iter().filter_map(|id| table.endpoint(id.as_str())).collect();
+    }
+
+    pub fn open_labels(&self) -> usize {
+        self.inbound.iter().map(InboundLane::open_labels).sum()
+    }
+
+    pub fn counts(&self, link: LinkId) -> LinkCounts {
+        LinkCounts {
+            link,
+            attached: self.attached.len(),
+            open_labels: self.open_labels() as u64,
+            sent_in_flight: self.outbound.iter().map(OutboundLane::in_flight).sum(),
+            waiting: self.waiting.iter().map(|queue| queue.len() as u64).sum(),
+            credit_entries: Class::ALL.map(|class| match class {
+                Class::Urgent => self.outbound[0].allowance.available().0,
+                Class::Interactive => self.outbound[1].allowance.available().0,
+                Class::Bulk => self.outbound[2].allowance.available().0,
+            }),
+        }
+    }
+}
+
+/// Counts of one link at an instant.
+#[derive(Debug, Clone)]
+pub struct LinkCounts {
+    /// The link.
+    pub link: LinkId,
+    /// Endpoints attached on it.
+    pub attached: usize,
+    /// Labels given to the peer that are open.
+    pub open_labels: u64,
+    /// Labels we wait for the peer to settle.
+    pub sent_in_flight: u64,
+    /// Entries waiting for the peer's credit.
+    pub waiting: u64,
+    /// Entries the peer would take now, per class.
+    pub credit_entries: [u64; 3],
+}
+
+fn pick<'a, T>(class: Class, urgent: &'a mut T, interactive: &'a mut T, bulk: &'a mut T) -> &'a mut T {
+    match class {
+        Class::Urgent => urgent,
+        Class::Interactive => interactive,
+        Class::Bulk => bulk,
+    }
+}

@@ -1,0 +1,118 @@
+//! The receiving half of one bundle lane: labels given, credit granted, what is still open.
+
+use std::collections::VecDeque;
+
+use kernpost_codecs::settlement::Label;
+use kernpost_codecs::{Class, Granted};
+
+/// Labels of one BUNDLE frame that are still open.
+#[derive(Debug)]
+struct InboundPart {
+    /// (tree index, bytes charged), sorted by index; settled entries are taken out.
+    open: Vec<(u16, u64)>,
+}
+
+/// One lane from the peer to us.
+#[derive(Debug)]
+pub struct InboundLane {
+    class: Class,
+    /// Sequence of the front of `parts`.
+    base: u64,
+    /// Bounded by granted credit: an open label occupies credit.
+    parts: VecDeque<InboundPart>,
+    /// Credit granted to the peer.
+    pub granted: Granted,
+}
+
+impl InboundLane {
+    /// A lane that grants this window.
+    pub fn new(class: Class, entries: u64, bytes: u64) -> Self {
+        Self { class, base: 0, parts: VecDeque::new(), granted: Granted::new(entries, bytes) }
+    }
+
+    /// Opens the labels of the next frame and returns its sequence. `entries` are (tree index, bytes charged).
+    pub fn open(&mut self, entries: Vec<(u16, u64)>) -> u64 {
+        let sequence = self.base + self.parts.len() as u64;
+        self.parts.push_back(InboundPart { open: entries });
+        sequence
+    }
+
+    /// Closes a label and returns its credit. False when it was not open.
+    pub fn close(&mut self, label: Label) -> bool {
+        debug_assert_eq!(label.class, self.class, "a label is closed on the lane of its class");
+        let Some(position) = label.sequence.checked_sub(self.base).and_then(|p| usize::try_from(p).ok()) else {
+            return false;
+        };
+        let Some(part) = self.parts.get_mut(position) else {
+            return false;
+        };
+        let Ok(at) = part.open.binary_search_by_key(&label.index, |(index, _)| *index) else {
+            return false;
+        };
+        let (_, bytes) = part.open.remove(at);
+        self.granted.on_settled(bytes);
+        while self.parts.front().is_some_and(|part| part.open.is_empty()) {
+            self.parts.pop_front();
+            self.base += 1;
+        }
+        true
+    }
+
+    /// How many labels are open.
+    pub fn open_labels(&self) -> usize {
+        self.parts.iter().map(|part| part.open.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn label(sequence: u64, index: u16) -> Label {
+        Label { class: Class::Bulk, sequence, index }
+    }
+
+    /// A lane on which the peer sent frames with these (index, bytes).
+    fn lane(frames: &[&[(u16, u64)]]) -> InboundLane {
+        let mut lane = InboundLane::new(Class::Bulk, 10, 1_000_000);
+        lane.granted.take_update();
+        for frame in frames {
+            for (_, bytes) in *frame {
+                lane.granted.on_received(*bytes).unwrap();
+            }
+            lane.open(frame.to_vec());
+        }
+        lane
+    }
+
+    #[test]
+    fn a_label_closes_exactly_once() {
+        let mut lane = lane(&[&[(0, 100), (7, 100)], &[(3, 100)]]);
+        assert!(lane.close(label(1, 3)));
+        assert!(!lane.close(label(1, 3)));
+        assert!(lane.close(label(0, 7)));
+        assert!(!lane.close(label(0, 5)));
+        assert_eq!(lane.open_labels(), 1);
+        assert!(lane.close(label(0, 0)));
+        assert!(!lane.close(label(0, 0)));
+        assert!(!lane.close(label(9, 0)));
+    }
+
+    #[test]
+    fn sequences_go_on_when_earlier_frames_are_settled() {
+        let mut lane = lane(&[&[(0, 100)], &[(1, 100)]]);
+        assert!(lane.close(label(0, 0)));
+        assert!(lane.close(label(1, 1)));
+        assert_eq!(lane.open(vec![(0, 1)]), 2);
+    }
+
+    #[test]
+    fn closing_a_label_returns_its_credit() {
+        let mut lane = lane(&[&[(0, 100), (7, 200)]]);
+        assert_eq!(lane.granted.in_use(), (2, 300));
+        assert!(lane.close(label(0, 7)));
+        assert_eq!(lane.granted.in_use(), (1, 100));
+    }
+}
