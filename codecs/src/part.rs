@@ -1,0 +1,268 @@
+//! Which entries does a BUNDLE frame carry, and how is a subset of them sent on?
+//!
+//! The frame body of WIRE §6 under the tree of §5. Decoding shares the frame's memory: statements and payloads are
+//! slices of it, each leaf is hashed once. A subset is copied in runs, with the multi-proof read off the tree. What an
+//! entry's statement says, and whether the root is signed by its sender's key, is decided elsewhere.
+
+mod builder;
+mod head;
+mod hop;
+
+use bytes::{Bytes, BytesMut};
+
+pub use builder::{BundleBuilder, Unfit};
+pub use head::{MOST_ENTRIES, RootSignatures};
+pub use hop::HopHeader;
+
+pub(crate) use head::{head_len, put_head, put_siblings, read_head, read_siblings, siblings_len};
+
+use crate::body::{Body, put_frame_head};
+use crate::code::FrameFault;
+use crate::credit::entry_cost;
+use crate::digest::Digest;
+use crate::frame::{LONGEST_BODY, frame_type};
+use crate::tree::{PartialTree, ProofFault, leaf_hash};
+use crate::varint;
+
+/// Longest payload that travels inline, in bytes (WIRE 6.2).
+pub const LONGEST_INLINE_PAYLOAD: usize = 65_536;
+
+/// What a frame fault of this body names.
+const CLAUSE: &str = "WIRE 6";
+
+/// One entry of a part. Statement and payload share the memory of the frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Index in the tree, and in labels.
+    pub index: u16,
+    /// Unsigned hop header as received.
+    pub hop: HopHeader,
+    /// The encoded statement, not looked at.
+    pub statement: Bytes,
+    /// The inline payload; empty when detached or an ask.
+    pub payload: Bytes,
+    /// SHA-256(0x00 ‖ statement).
+    pub leaf: Digest,
+}
+
+impl Entry {
+    /// Bytes of credit this entry occupies until it settles: statement + payload + 256 (WIRE 7.1).
+    #[must_use]
+    pub fn credit(&self) -> u64 {
+        entry_cost(self.statement.len(), self.payload.len())
+    }
+}
+
+/// Entries that travel together, under one signed root (WIRE 5.5). Bounds: 256 entries, 262,144 bytes of frame body,
+/// which stays in memory while any of its slices does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    signatures: RootSignatures,
+    tree: PartialTree,
+    entries: Vec<Entry>,
+    /// The encoded part head, copied unchanged into every smaller part.
+    head: Bytes,
+    /// Statement and payload of every entry, one behind the other.
+    bodies: Bytes,
+}
+
+/// Why a BUNDLE body is not a part.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartError {
+    /// It does not parse: the link closes.
+    #[error(transparent)]
+    Frame(#[from] FrameFault),
+    /// It parses, but the proof is wrong: every entry is refused `bad-proof` (WIRE 6.6).
+    #[error("{fault}")]
+    Proof {
+        /// What is wrong with it.
+        fault: ProofFault,
+        /// Tree index and credit bytes of every entry, so that it can be refused and accounted for.
+        entries: Vec<(u16, u64)>,
+    },
+}
+
+/// An entry head as read, before the bodies.
+struct EntryHead {
+    index: u16,
+    hop: HopHeader,
+    statement: usize,
+    payload: usize,
+}
+
+impl Part {
+    /// Reads a BUNDLE body.
+    ///
+    /// # Errors
+    /// [`PartError::Frame`] when it does not parse, [`PartError::Proof`] when indices or siblings do not fit the tree.
+    pub fn decode(body: Bytes) -> Result<Self, PartError> {
+        let mut body = Body::new(body, CLAUSE);
+        let (tree_size, signatures) = read_head(&mut body)?;
+        let head = body.since(0);
+        let heads = read_entry_heads(&mut body)?;
+        let start = body.position();
+        let mut entries = Vec::with_capacity(heads.len());
+        for EntryHead { index, hop, statement, payload } in heads {
+            let statement = body.take(statement, "statement")?;
+            let payload = body.take(payload, "payload")?;
+            entries.push(Entry { index, hop, leaf: leaf_hash(&statement), statement, payload });
+        }
+        let bodies = body.since(start);
+        let siblings = read_siblings(&mut body)?;
+        body.finish()?;
+        let leaves: Vec<(u16, Digest)> = entries.iter().map(|entry| (entry.index, entry.leaf)).collect();
+        match PartialTree::from_part(tree_size, &leaves, &siblings) {
+            Ok(tree) => Ok(Self { signatures, tree, entries, head, bodies }),
+            Err(fault) => {
+                let entries = entries.iter().map(|entry| (entry.index, entry.credit())).collect();
+                Err(PartError::Proof { fault, entries })
+            }
+        }
+    }
+
+    /// The signatures of the root, one or two, unverified.
+    #[must_use]
+    pub fn signatures(&self) -> &[crate::root::RootSignature] {
+        &self.signatures
+    }
+
+    /// The tree with what is known of it.
+    #[must_use]
+    pub fn tree(&self) -> &PartialTree {
+        &self.tree
+    }
+
+    /// The entries, by strictly increasing index.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The hash that is signed.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.tree.root()
+    }
+
+    /// Bytes of credit all entries occupy together (WIRE 7.1).
+    #[must_use]
+    pub fn credit(&self) -> u64 {
+        self.entries.iter().map(Entry::credit).sum()
+    }
+
+    /// Appends a whole BUNDLE frame with the entries at `positions` (strictly increasing positions in
+    /// [`entries`](Self::entries), not tree indices), each with the hop header that `hop` gives for its position.
+    ///
+    /// Returns how many of the positions, from the front, are in the frame: hop headers may have grown since the body
+    /// was made, so that two frames are needed. Call again with the rest. 0: the first entry alone fits no frame,
+    /// which needs a payload above the inline limit; nothing is appended.
+    ///
+    /// # Errors
+    /// [`ProofFault`] when positions are empty, out of range or do not increase: a mistake of the caller.
+    pub fn encode_subset(
+        &self,
+        positions: &[usize],
+        hop: impl Fn(usize) -> HopHeader,
+        out: &mut BytesMut,
+    ) -> Result<usize, ProofFault> {
+        let mut chosen = positions;
+        loop {
+            let frame = self.lay_out(chosen, &hop)?;
+            if frame.length <= LONGEST_BODY {
+                self.put_frame(&frame, out);
+                return Ok(chosen.len());
+            }
+            let half = chosen.len() / 2;
+            if half == 0 {
+                return Ok(0);
+            }
+            (chosen, _) = chosen.split_at(half);
+        }
+    }
+
+    fn lay_out(&self, positions: &[usize], hop: &impl Fn(usize) -> HopHeader) -> Result<Frame, ProofFault> {
+        let mut indices = Vec::with_capacity(positions.len());
+        let mut heads = Vec::with_capacity(16 * positions.len());
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        let mut bytes = 0;
+        let mut before: Option<HopHeader> = None;
+        // Positions increase, so the bodies are found in one pass over the entries.
+        let mut wanted = positions.iter().copied().peekable();
+        let mut start = 0;
+        for (position, entry) in self.entries.iter().enumerate() {
+            let end = start + entry.statement.len() + entry.payload.len();
+            if wanted.next_if_eq(&position).is_some() {
+                let header = hop(position);
+                put_entry_head(&mut heads, entry, &header, before.as_ref());
+                before = Some(header);
+                indices.push(entry.index);
+                bytes += end - start;
+                match runs.last_mut() {
+                    Some((_, last)) if *last == start => *last = end,
+                    _ => runs.push((start, end)),
+                }
+            }
+            start = end;
+        }
+        if let Some(position) = wanted.next() {
+            let index = u16::try_from(position).unwrap_or(u16::MAX);
+            return Err(ProofFault::NotInPart { index });
+        }
+        let siblings = self.tree.multi_proof(&indices)?;
+        let count = indices.len();
+        let length = self.head.len() + varint::len(count as u64) + heads.len() + bytes + siblings_len(siblings.len());
+        Ok(Frame { count, heads, runs, siblings, length })
+    }
+
+    fn put_frame(&self, frame: &Frame, out: &mut BytesMut) {
+        put_frame_head(out, frame_type::BUNDLE, frame.length);
+        out.extend_from_slice(&self.head);
+        varint::encode(out, frame.count as u64);
+        out.extend_from_slice(&frame.heads);
+        for (start, end) in &frame.runs {
+            out.extend_from_slice(self.bodies.get(*start..*end).unwrap_or_default());
+        }
+        put_siblings(out, &frame.siblings);
+    }
+}
+
+/// A frame measured before it is written: its length stands in front.
+struct Frame {
+    count: usize,
+    heads: Vec<u8>,
+    /// Stretches of the bodies, without gaps inside.
+    runs: Vec<(usize, usize)>,
+    siblings: Vec<Digest>,
+    length: usize,
+}
+
+fn put_entry_head(out: &mut Vec<u8>, entry: &Entry, hop: &HopHeader, before: Option<&HopHeader>) {
+    varint::encode(out, entry.index.into());
+    hop.put(out, before);
+    varint::encode(out, entry.statement.len() as u64);
+    varint::encode(out, entry.payload.len() as u64);
+}
+
+fn read_entry_heads(body: &mut Body) -> Result<Vec<EntryHead>, FrameFault> {
+    let count = body.number("entry count", 1..=MOST_ENTRIES)?;
+    let mut heads: Vec<EntryHead> = Vec::with_capacity(count.into());
+    for _ in 0..count {
+        let index = body.number("index", 0..=MOST_ENTRIES - 1)?;
+        let before = heads.last();
+        if before.is_some_and(|before| before.index >= index) {
+            return Err(body.fault(&format!("index {index} does not increase")));
+        }
+        let hop = HopHeader::read(body, before.map(|before| &before.hop))?;
+        let statement = body.length("statement length")?;
+        let payload = body.length("payload length")?;
+        if hop.is_bare() && payload != 0 {
+            return Err(body.fault("a payload with an entry that is detached or asks"));
+        }
+        heads.push(EntryHead { index, hop, statement, payload });
+    }
+    Ok(heads)
+}
+
+#[cfg(test)]
+mod tests;
