@@ -5,6 +5,7 @@
 
 use kernpost_codecs::part::{Entry, LONGEST_INLINE_PAYLOAD};
 use kernpost_codecs::{Class, Code, MessageId, MessageRef, SKEW_MS};
+use kernpost_routing_table::model::Budgets;
 use kernpost_routing_table::{CompiledKey, EndpointIndex, KeyOwner, Table};
 
 use crate::collections::Set;
@@ -69,6 +70,19 @@ impl LinkBuckets {
     pub fn charge_signatures(&mut self, now: Now, checks: usize) -> Result<(), u64> {
         self.signatures.take(now, checks as u64)
     }
+}
+
+/// The budgets the directory states for an endpoint, with the link's for what it leaves open; `None`: it states nothing.
+pub fn sender_budget(stated: &Budgets, link: LinkBudget) -> Option<LinkBudget> {
+    let Budgets { entries_per_s, bytes_per_s, signatures_per_s } = *stated;
+    if entries_per_s.is_none() && bytes_per_s.is_none() && signatures_per_s.is_none() {
+        return None;
+    }
+    Some(LinkBudget {
+        entries_per_s: entries_per_s.unwrap_or(link.entries_per_s),
+        bytes_per_s: bytes_per_s.unwrap_or(link.bytes_per_s),
+        signatures_per_s: signatures_per_s.unwrap_or(link.signatures_per_s),
+    })
 }
 
 /// What routing and settlement need to know of an admitted entry.

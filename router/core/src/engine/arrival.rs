@@ -10,8 +10,9 @@ use kernpost_routing_table::{EndpointIndex, Table};
 
 use super::Engine;
 use super::lane_state::LinkState;
-use crate::admission::{Admitted, Gate, Signer};
+use crate::admission::{Admitted, Gate, LinkBuckets, Signer, sender_budget};
 use crate::collections::Set;
+use crate::config::LinkBudget;
 use crate::crossing::{Move, Onward};
 use crate::event::PresenceEvent;
 use crate::link::LinkId;
@@ -96,7 +97,11 @@ impl Engine {
         let signers: Vec<Signer<'_>> =
             part.signatures().iter().map(|s| s.kid().ok().and_then(|kid| table.key(&kid))).collect();
         let (admitted, mut refused) = admit(now, class, self.config.hop_limit, &table, state, &signers, part);
-        if admitted.is_empty() {
+        let Some(first) = admitted.first() else { return (Vec::new(), refused) };
+        let link_budget = self.config.endpoint_budget;
+        if let Err(ms) = charge_sender(now, &table, state, link_budget, first.sender, part, admitted.len()) {
+            let no_way = NoWay { retry_after_ms: Some(ms), ..Code::OVER_BUDGET.into() };
+            refused.extend(admitted.into_iter().map(|a| (a.position, no_way.clone())));
             return (Vec::new(), refused);
         }
         let verified = self.verifier.verify(now, part, &signers, &mut state.buckets, &mut self.stats);
@@ -276,6 +281,28 @@ fn admit(
         }
     }
     (admitted, refused)
+}
+
+/// Charges the budget that the directory states for the sender, before its signature is checked; at ingress only. All
+/// admitted entries of a part have one sender, because they share the keys of the root.
+fn charge_sender(
+    now: Now,
+    table: &Table,
+    state: &mut LinkState,
+    link_budget: LinkBudget,
+    sender: EndpointIndex,
+    part: &Part,
+    entries: usize,
+) -> Result<(), u64> {
+    if state.peer.is_router() {
+        return Ok(());
+    }
+    let Some(budget) = table.endpoint_entry(sender).and_then(|entry| sender_budget(&entry.budgets, link_budget)) else {
+        return Ok(());
+    };
+    let buckets = state.sender_buckets.entry(sender).or_insert_with(|| LinkBuckets::new(budget, now));
+    buckets.charge_part(now, entries, usize::try_from(part.credit()).unwrap_or(usize::MAX))?;
+    buckets.charge_signatures(now, part.signatures().len())
 }
 
 /// May this sender send this? A grant that covers the route key, or the right to reply (design section 8).

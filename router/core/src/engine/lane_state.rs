@@ -8,7 +8,7 @@ use kernpost_codecs::{Class, EndpointId};
 use kernpost_routing_table::{EndpointIndex, Table};
 
 use crate::admission::LinkBuckets;
-use crate::collections::Set;
+use crate::collections::{Map, Set};
 use crate::config::EngineConfig;
 use crate::crossing::Move;
 use crate::inbound::InboundLane;
@@ -38,6 +38,8 @@ pub(super) struct LinkState {
     /// Endpoints attached on this link by id; indices follow the table in force.
     pub attached: Set<EndpointId>,
     pub attached_indices: Set<EndpointIndex>,
+    /// Budgets that the directory states for senders attached here; bounded by what is attached.
+    pub sender_buckets: Map<EndpointIndex, LinkBuckets>,
 }
 
 impl LinkState {
@@ -60,6 +62,7 @@ impl LinkState {
             waiting: Default::default(),
             attached: Set::default(),
             attached_indices: Set::default(),
+            sender_buckets: Map::default(),
         }
     }
 
@@ -86,6 +89,7 @@ impl LinkState {
     /// Looks the attached endpoints up again in another table; those it does not know send and get nothing.
     pub fn reindex(&mut self, table: &Table) {
         self.attached_indices = self.attached.iter().filter_map(|id| table.endpoint(id.as_str())).collect();
+        self.sender_buckets.clear();
     }
 
     pub fn open_labels(&self) -> usize {
