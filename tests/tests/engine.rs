@@ -310,3 +310,15 @@ fn more_than_the_granted_credit_closes_the_link() {
     assert!(written.closed[0].1.contains("credit-exceeded"), "{}", written.closed[0].1);
     assert_eq!(rig.send(other, &portal, DRESDEN, 1).codes(other), [Code::NOT_ATTACHED], "other links go on");
 }
+
+#[test]
+fn nothing_is_watched_any_longer_once_everything_settled() {
+    let Cast { mut rig, portal, city, .. } = cast(|_| {});
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let to = rig.endpoints_link("provider", &[&city]);
+    rig.grant(to, 100);
+    let written = rig.send(from, &portal, LEIPZIG, 3);
+    assert!(rig.engine.poll_deadline().is_some());
+    rig.answer(to, &city, &written.parts[0].1, 0);
+    assert_eq!(rig.engine.poll_deadline(), None);
+}

@@ -88,6 +88,8 @@ pub struct OutboundLane {
     by_endpoint: Map<EndpointId, Share>,
     by_upstream: Map<LinkId, Share>,
     held: Share,
+    /// (deadline µs, sequence) of frames whose last label settled, until the engine takes them.
+    done: Vec<(u64, u64)>,
 }
 
 impl OutboundLane {
@@ -158,12 +160,20 @@ impl OutboundLane {
             return Found::Late;
         };
         let entry = part.entries.remove(at);
+        if part.entries.is_empty() {
+            self.done.push((part.deadline_us, label.sequence));
+        }
         self.unreserve(&entry.recipient, entry.origin.link, entry.cost);
         while self.parts.front().is_some_and(|part| part.entries.is_empty()) {
             self.parts.pop_front();
             self.base += 1;
         }
         if entry.timed_out { Found::Late } else { Found::Open(Box::new(entry)) }
+    }
+
+    /// Frames whose last label settled since the last call: their deadlines need not be watched any longer.
+    pub fn take_done(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.done)
     }
 
     /// The deadline of this frame passed: every open label's origin, each once.

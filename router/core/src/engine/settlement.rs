@@ -154,7 +154,13 @@ impl Engine {
     }
 
     fn settle_outbound(&mut self, link: LinkId, label: Label) -> Found {
-        self.links.get_mut(&link).map_or(Found::Late, |state| state.outbound_mut(label.class).settle(label))
+        let Some(state) = self.links.get_mut(&link) else { return Found::Late };
+        let lane = state.outbound_mut(label.class);
+        let found = lane.settle(label);
+        for (deadline_us, sequence) in lane.take_done() {
+            self.deadlines.remove(&(deadline_us, link, label.class, sequence));
+        }
+        found
     }
 
     /// Labels whose deadline passed settle undecided upstream; a later settlement for them is ignored (WIRE 8.6).
