@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use kernpost_codecs::attach::AttachToken;
 use kernpost_codecs::{
-    Attachment, CloseCode, Code, ControlFrame, EndpointId, FrameFault, LinkIdentity, RouterId, UnixMs,
+    Algorithm, Attachment, CloseCode, Code, ControlFrame, EndpointId, FrameFault, LinkIdentity, RouterId, UnixMs,
 };
 use kernpost_routing_table::{KeyOwner, Table};
 
@@ -58,6 +58,10 @@ pub(super) fn check_token(
         }
         _ => None,
     };
+    let signed_with = |algorithm: &Algorithm| token.signers().any(|(used, _)| used == *algorithm);
+    if !entry.required_algorithms.iter().all(signed_with) {
+        return Err(Code::BAD_SIGNATURE);
+    }
     token.verify(usable).map_err(|_| Code::BAD_SIGNATURE)?;
     Ok(attachment.clone())
 }

@@ -1,0 +1,342 @@
+//! How does a router start, run and stop? Reads aloud: configuration before any port, bind everything, start the threads,
+//! say what was bound, wait, drain with a limit, close the books.
+//!
+//! [`Router`] is the running process without signals (tests use it); [`run`] adds them: SIGTERM and SIGINT drain, a second
+//! one ends at once, SIGHUP looks for a new directory.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kernpost_codecs::UnixMs;
+use kernpost_router_core::{Ledger, WorkerId};
+use kernpost_routing_table::Published;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::{AdminError, AdminServer};
+use crate::channels::{self, CONTROL_INPUTS, ControlInput};
+use crate::check::Prepared;
+use crate::clock::{Clock, wall};
+use crate::config::Config;
+use crate::control_task::{self, ControlParts};
+use crate::directory::{DirectoryPaths, DirectoryTrouble, LiveDirectory};
+use crate::directory_task::{self, DirectoryParts};
+use crate::drain::{self, Drained};
+use crate::observed::Observed;
+use crate::peer_addresses::PeerAddresses;
+use crate::readiness::Gate;
+use crate::socket::{Buffers, SocketError, SocketGroup, bind_group};
+use crate::state_folder::{Addresses, StateError, StateFolder};
+use crate::tls::TlsError;
+use crate::tls::quic::QuicConfigs;
+use crate::worker::{self, Phase, Shared, WorkerParts};
+
+/// Why a router does not start. Nothing was announced, every port is free again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The state folder.
+    #[error("{0}")]
+    State(#[from] StateError),
+    /// The directory's memory in the state folder.
+    #[error("{0}")]
+    Directory(#[from] DirectoryTrouble),
+    /// Certificates or TLS.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// A listen address.
+    #[error("{0}")]
+    Socket(#[from] SocketError),
+    /// The admin interface.
+    #[error("{0}")]
+    Admin(#[from] AdminError),
+    /// A thread, a runtime or a quinn endpoint.
+    #[error("cannot start {what}: {source}; the machine is short of threads, files or memory")]
+    Thread {
+        /// Which part.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn thread(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Thread { what, source }
+}
+
+/// A running router.
+#[derive(Debug)]
+pub struct Router {
+    clock: Clock,
+    addresses: Addresses,
+    observed: Arc<Observed>,
+    state: StateFolder,
+    control: mpsc::Sender<ControlInput>,
+    phase: watch::Sender<Phase>,
+    look: std_mpsc::Sender<()>,
+    workers: Vec<JoinHandle<()>>,
+    control_thread: JoinHandle<()>,
+    directory_thread: JoinHandle<()>,
+    admin: AdminServer,
+}
+
+/// How a router ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopped {
+    /// The drain.
+    pub drained: Drained,
+    /// The books at the end.
+    pub ledger: Ledger,
+}
+
+impl Router {
+    /// Binds everything, then starts the threads; returns when links are accepted.
+    ///
+    /// # Errors
+    /// Something cannot be had; what was started has ended again.
+    pub fn start(prepared: Prepared) -> Result<Self, StartError> {
+        let Prepared { config, credentials, trust, directory: loaded, .. } = prepared;
+        let clock = Clock::start();
+        let state = StateFolder::open(&config.router.state)?;
+        let quic = QuicConfigs::new(&config, &credentials, &trust)?;
+        let mut groups = bind(&config)?;
+        let live = LiveDirectory::start(DirectoryPaths::of(&config), &loaded)?;
+        let published = Published::new(loaded.table);
+        let table = published.current();
+        let workers = config.workers();
+        let observed = Arc::new(Observed::new(config.router.id.clone(), wall(), published.clone(), workers));
+        directory_task::log_table(&table);
+        directory_task::show(&observed, &config.router.id, &table, wall());
+        let admin = AdminServer::start(config.admin.listen, Arc::clone(&observed))?;
+
+        let (control, inputs) = mpsc::channel(CONTROL_INPUTS);
+        let (phase, phases) = watch::channel(Phase::Running);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| channels::worker(&config)).unzip();
+        let control_thread = control_task::spawn(ControlParts {
+            config: config.control(),
+            table: Arc::clone(&table),
+            snapshots: live.history(),
+            inputs,
+            workers: senders.clone(),
+            clock,
+            observed: Arc::clone(&observed),
+        })
+        .map_err(thread("the control thread"))?;
+        let (look, looks) = std_mpsc::channel();
+        let directory_thread = directory_task::spawn(DirectoryParts {
+            live,
+            published,
+            control: control.clone(),
+            observed: Arc::clone(&observed),
+            look: looks,
+            poll: Duration::from_millis(config.directory.poll_ms),
+        })
+        .map_err(thread("the directory thread"))?;
+        let quic_addresses = groups.iter().map(|group| group.address).collect();
+        let shared = Arc::new(Shared {
+            clock,
+            link_names: AtomicU64::new(1),
+            links: AtomicUsize::new(0),
+            peer_addresses: PeerAddresses::new(&config.peers, config.listen.ipv4),
+            observed: Arc::clone(&observed),
+            config,
+        });
+        let mut threads = Vec::new();
+        for (number, receivers) in (0..workers).zip(receivers) {
+            let parts = WorkerParts {
+                id: WorkerId(number),
+                shared: Arc::clone(&shared),
+                sockets: groups.iter_mut().filter_map(|group| group.sockets.pop()).collect(),
+                buffers: smallest_buffers(&groups),
+                quic: quic.clone(),
+                table: Arc::clone(&table),
+                receivers,
+                workers: senders.clone(),
+                control: control.clone(),
+                phase: phases.clone(),
+            };
+            threads.push(worker::spawn(parts).map_err(thread("a worker"))?);
+        }
+        observed.readiness.open(Gate::Listening);
+        let addresses = Addresses { quic: quic_addresses, admin: admin.address().into() };
+        state.write_addresses(&addresses)?;
+        tracing::info!(router = %observed.router, quic = ?addresses.quic, admin = %addresses.admin, workers, "listening");
+        Ok(Self {
+            clock,
+            addresses,
+            observed,
+            state,
+            control,
+            phase,
+            look,
+            workers: threads,
+            control_thread,
+            directory_thread,
+            admin,
+        })
+    }
+
+    /// What was bound.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What operators see.
+    #[must_use]
+    pub fn observed(&self) -> &Arc<Observed> {
+        &self.observed
+    }
+
+    /// Looks for a new directory now.
+    pub fn look_for_directory(&self) {
+        // The thread is there as long as this sender.
+        let _ = self.look.send(());
+    }
+
+    /// Refuses new entries, waits for what is in flight at most `limit`, closes every link with `closed`.
+    pub async fn stop(self, limit: Duration) -> Stopped {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let until = UnixMs(wall().0.saturating_add(limit_ms));
+        self.observed.readiness.close(Gate::Drain, "draining");
+        self.phase.send_replace(Phase::Draining);
+        // Control lives as long as its queue has senders.
+        let _ = self.control.send(ControlInput::Drain(until)).await;
+        let drained = drain::wait(&self.observed, self.clock, limit).await;
+        self.phase.send_replace(Phase::Closing);
+        self.state.remove_addresses();
+        let Self { workers, control, look, control_thread, directory_thread, admin, observed, .. } = self;
+        drop((control, look));
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in workers.into_iter().chain([directory_thread, control_thread]) {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of this router ended by panic: report this");
+                }
+            }
+        });
+        // Cannot fail: the closure does not panic and nobody aborts it.
+        let _ = joined.await;
+        drop(admin);
+        let ledger = observed.ledger();
+        Stopped { drained, ledger }
+    }
+}
+
+/// The whole group of every listen address, before anybody reads.
+fn bind(config: &Config) -> Result<Vec<SocketGroup>, SocketError> {
+    let buffer = config.listen.socket_buffer_bytes;
+    let bind_one = |address: &std::net::SocketAddr| bind_group(*address, config.workers(), buffer);
+    let groups: Vec<SocketGroup> = config.listen.addresses.iter().map(bind_one).collect::<Result<_, _>>()?;
+    // All sockets get the same: say it once.
+    for shortfall in groups.first().map(|group| group.buffers.shortfalls()).unwrap_or_default() {
+        tracing::warn!("{shortfall}");
+    }
+    Ok(groups)
+}
+
+fn smallest_buffers(groups: &[SocketGroup]) -> Buffers {
+    let buffers = groups.iter().map(|group| group.buffers);
+    buffers.min_by_key(|buffers| buffers.receive).unwrap_or(Buffers { asked: 0, receive: 0, send: 0 })
+}
+
+/// Runs a router until a signal stops it. Success: everything in flight settled.
+///
+/// # Errors
+/// It does not start.
+pub fn run(prepared: Prepared) -> Result<ExitCode, StartError> {
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    let limit = Duration::from_millis(prepared.config.deadlines.drain_ms);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread("the main runtime"))?;
+    runtime.block_on(async {
+        let mut signals = Signals::new().map_err(thread("signal handling"))?;
+        let router = Router::start(prepared)?;
+        until_stopped(&router, &mut signals).await;
+        tracing::info!(?limit, "draining; a second signal ends at once");
+        tokio::select! {
+            stopped = router.stop(limit) => {
+                log_stopped(&stopped);
+                Ok(ExitCode::SUCCESS)
+            }
+            () = signals.stop() => {
+                tracing::warn!("ended before the drain did; what was in flight is undecided for its senders");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    })
+}
+
+async fn until_stopped(router: &Router, signals: &mut Signals) {
+    loop {
+        tokio::select! {
+            biased;
+            _ = signals.hangup.recv() => {
+                tracing::info!("looking for a new directory");
+                router.look_for_directory();
+            }
+            () = signals.stop.either() => return,
+        }
+    }
+}
+
+fn log_stopped(stopped: &Stopped) {
+    let Stopped { drained, ledger } = stopped;
+    if drained.left == 0 {
+        tracing::info!(took = ?drained.took, "drained");
+    } else {
+        tracing::warn!(took = ?drained.took, left = drained.left, "the drain's limit passed; what is left is undecided");
+    }
+    let balanced = ledger.balanced();
+    tracing::info!(
+        accepted = ledger.accepted,
+        delivered = ledger.delivered,
+        rejected = ledger.rejected,
+        refused = ledger.refused,
+        undecided = ledger.undecided,
+        in_flight = ledger.in_flight,
+        balanced,
+        "ledger"
+    );
+}
+
+/// The signals a router listens to.
+#[derive(Debug)]
+struct Signals {
+    hangup: Signal,
+    stop: StopSignals,
+}
+
+#[derive(Debug)]
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let stop = StopSignals { terminate, interrupt };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
+    }
+
+    async fn stop(&mut self) {
+        self.stop.either().await;
+    }
+}
+
+impl StopSignals {
+    async fn either(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How is quinn configured for a link? Built by hand: quinn's convenience constructors switch early data on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+
+use super::{Credentials, TlsError, Trust, client, server};
+use crate::config::Config;
+
+/// Everything a worker needs to open its quinn endpoint. Shared by all workers, so that a packet that reaches another
+/// worker after its sender's address changed is answered with a stateless reset the sender understands.
+#[derive(Debug, Clone)]
+pub struct QuicConfigs {
+    /// For the endpoint itself.
+    pub endpoint: EndpointConfig,
+    /// For accepted connections.
+    pub server: quinn::ServerConfig,
+    /// For dialled connections.
+    pub client: quinn::ClientConfig,
+}
+
+impl QuicConfigs {
+    /// Builds them from the configuration and the loaded credentials.
+    ///
+    /// # Errors
+    /// Credentials or trust cannot be used.
+    pub fn new(config: &Config, credentials: &Credentials, trust: &Arc<Trust>) -> Result<Self, TlsError> {
+        let transport = Arc::new(transport(config));
+        let (profile, hybrid) = (config.tls.profile, config.tls.require_hybrid);
+        let server_tls = server(credentials, trust, profile, hybrid)?;
+        let server_tls = QuicServerConfig::try_from(server_tls).map_err(|_| TlsError::InitialSuite)?;
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(server_tls));
+        server
+            .transport_config(transport.clone())
+            .max_incoming(config.handshakes.in_progress)
+            .incoming_buffer_size(INCOMING_BYTES)
+            .incoming_buffer_size_total(INCOMING_BYTES * config.handshakes.in_progress as u64);
+        let client_tls = client(credentials, trust, profile, hybrid)?;
+        let client_tls = QuicClientConfig::try_from(client_tls).map_err(|_| TlsError::InitialSuite)?;
+        let mut client = quinn::ClientConfig::new(Arc::new(client_tls));
+        client.transport_config(transport);
+        Ok(Self { endpoint: endpoint(config), server, client })
+    }
+}
+
+/// Bytes buffered for a connection attempt before it is accepted: a client hello with a hybrid key share and room.
+const INCOMING_BYTES: u64 = 64 << 10;
+
+fn endpoint(config: &Config) -> EndpointConfig {
+    let mut endpoint = EndpointConfig::default();
+    endpoint.supported_versions(vec![QUIC_V1]);
+    // One key for all workers: each knows a connection id of another as good and answers with the reset they share.
+    let key = rand::random();
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
+    // What we say we take must not be below what discovery may find. The range of the knob is quinn's own.
+    let largest = config.link.mtu_upper_bound.max(LARGEST_COMMON_PAYLOAD);
+    if let Err(error) = endpoint.max_udp_payload_size(largest) {
+        tracing::warn!(%error, largest, "largest UDP payload stays at the default");
+    }
+    endpoint
+}
+
+const QUIC_V1: u32 = 1;
+/// An Ethernet frame's UDP payload over IPv4, quinn's default.
+const LARGEST_COMMON_PAYLOAD: u16 = 1_472;
+/// The UDP payload every IPv6 path carries: 1,280 − 40 − 8.
+const SAFE_IPV6_PAYLOAD: u16 = 1_232;
+/// The least QUIC demands of any path.
+const SAFE_PAYLOAD: u16 = 1_200;
+/// Above this, segmentation offload fails silently: 65,535 / 10 segments.
+const LARGEST_OFFLOADED_PAYLOAD: u16 = 6_553;
+/// The control stream.
+const BIDI_STREAMS: u32 = 1;
+/// Four lanes (WIRE 2.3) and as many for kinds this version stops and ignores.
+const UNI_STREAMS: u32 = 8;
+
+/// Windows, timers and MTU of a connection.
+#[must_use]
+pub fn transport(config: &Config) -> TransportConfig {
+    let link = &config.link;
+    let window = VarInt::from_u64(link.receive_window_bytes).unwrap_or(VarInt::MAX);
+    let safe = if config.listen.ipv4 { SAFE_PAYLOAD } else { SAFE_IPV6_PAYLOAD };
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(link.mtu_upper_bound);
+    // The range of the knob is far below what a VarInt of milliseconds holds; `None` would mean no timeout at all.
+    let idle = VarInt::from_u64(link.idle_timeout_ms).unwrap_or(VarInt::from_u32(30_000));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .stream_receive_window(window)
+        .receive_window(window)
+        .send_window(link.send_window_bytes)
+        .initial_mtu(safe.min(link.mtu_upper_bound))
+        .mtu_discovery_config(Some(mtu))
+        .enable_segmentation_offload(link.mtu_upper_bound <= LARGEST_OFFLOADED_PAYLOAD)
+        .keep_alive_interval(Some(Duration::from_millis(link.keep_alive_ms)))
+        .max_idle_timeout(Some(IdleTimeout::from(idle)))
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0);
+    transport
+}

@@ -1,0 +1,98 @@
+//! Who may connect, and when is a handshake too slow?
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quinn::{Connection, Endpoint, Incoming};
+
+use super::{Phase, Worker};
+use crate::handshakes::{Newcomer, Verdict};
+use crate::link;
+
+/// Accepts connections until the drain begins; from then on everybody is refused by the transport.
+pub(super) async fn run(worker: Rc<Worker>, endpoint: Endpoint) {
+    let mut phase = worker.phase.clone();
+    loop {
+        tokio::select! {
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => judge(&worker, incoming),
+                None => return,
+            },
+            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => break,
+        }
+    }
+    endpoint.set_server_config(None);
+}
+
+fn judge(worker: &Rc<Worker>, incoming: Incoming) {
+    let from = incoming.remote_address();
+    let newcomer = Newcomer {
+        from,
+        validated: incoming.remote_address_validated(),
+        peer: worker.shared.peer_addresses.contains(from.ip()),
+        room: worker.shared.links.load(Ordering::Relaxed) < worker.shared.config.limits.links,
+    };
+    let verdict = worker.gate.borrow_mut().judge(worker.shared.clock.now().mono_us, newcomer);
+    match verdict {
+        Verdict::Accept => drop(tokio::task::spawn_local(set_up(Rc::clone(worker), incoming))),
+        Verdict::Retry => {
+            worker.note_handshake(|counts| counts.retried += 1);
+            // Fails only for an address that is proven, which is never told to prove it.
+            let _ = incoming.retry();
+        }
+        Verdict::Refuse(reason) => {
+            worker.note_handshake(|counts| counts.refused += 1);
+            tracing::debug!(%from, ?reason, "connection refused");
+            incoming.refuse();
+        }
+    }
+}
+
+async fn set_up(worker: Rc<Worker>, incoming: Incoming) {
+    let from = incoming.remote_address();
+    let _room = Room::take(&worker);
+    let connection = finish(&worker, incoming).await;
+    worker.gate.borrow_mut().on_end();
+    match connection {
+        Ok(connection) => {
+            worker.note_handshake(|counts| counts.finished += 1);
+            tracing::info!(peer = %from, "link accepted");
+            link::run(Rc::clone(&worker), connection, None).await;
+        }
+        Err(cause) => {
+            worker.note_handshake(|counts| counts.failed += 1);
+            tracing::info!(peer = %from, cause, "handshake failed");
+        }
+    }
+}
+
+async fn finish(worker: &Worker, incoming: Incoming) -> Result<Connection, String> {
+    let limit = handshake_limit(worker);
+    match tokio::time::timeout(limit, incoming).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("not done within {limit:?}")),
+    }
+}
+
+/// A handshake may take as long as a hello.
+pub(super) fn handshake_limit(worker: &Worker) -> Duration {
+    Duration::from_millis(worker.shared.config.deadlines.hello_ms)
+}
+
+/// A place among the links of the process; given back when the link ends.
+pub(super) struct Room(Rc<Worker>);
+
+impl Room {
+    pub(super) fn take(worker: &Rc<Worker>) -> Self {
+        worker.shared.links.fetch_add(1, Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.shared.links.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,100 @@
+//! The command `kernpost-router run` as an operator sees it: exit status, standard error, signals.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kernpost_codecs::CloseCode;
+use kernpost_router::state_folder::Addresses;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::network::Network;
+use super::peer::Peer;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_kernpost-router");
+
+/// A router process; killed when the test ends before it does.
+struct Process(Child);
+
+impl Process {
+    fn start(config: &Path) -> Self {
+        let mut command = Command::new(BINARY);
+        command.arg("run").arg("--config").arg(config).stderr(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Exit status and everything it logged.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.0.wait().unwrap().code(), log)
+    }
+
+    async fn addresses(&self, network: &Network, name: &str) -> Addresses {
+        let path = network.path(&format!("state-{name}")).join("addresses.json");
+        let began = Instant::now();
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&path) {
+                return serde_json::from_str(&text).unwrap();
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "no {}", path.display());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn hangup_brings_a_new_directory_and_terminate_a_balanced_ledger() {
+    let mut network = Network::new();
+    let process = Process::start(&network.configure("r1", 2, "[::1]:0", ""));
+    let addresses = process.addresses(&network, "r1").await;
+    let peer = Peer::greet(&network, "portal", addresses.quic[0]).await;
+    let other = Peer::greet(&network, "amt", addresses.quic[0]).await;
+    network.zone.serial = 2;
+    network.zone.endpoints.retain(|entry| entry.id.as_str() != "kern/portal");
+    network.publish();
+    process.signal(Signal::HUP);
+    assert_eq!(peer.closed().await.0, CloseCode::Revoked);
+    process.signal(Signal::TERM);
+    assert_eq!(other.closed().await.0, CloseCode::Closed);
+    let (status, log) = process.end();
+    assert_eq!(status, Some(0), "{log}");
+    for part in ["routing table in force", "listening", "looking for a new directory", "drained", "balanced=true"] {
+        assert!(log.contains(part), "{part:?} is missing in {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_cannot_join_address_or_state() {
+    let network = Network::new();
+    let first = Process::start(&network.configure("r1", 2, "[::1]:0", ""));
+    let address = first.addresses(&network, "r1").await.quic[0];
+    let (status, log) = Process::start(&network.configure("r1", 2, "[::1]:0", "")).end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("in use by another router process"), "{log}");
+    let (status, log) = Process::start(&network.configure("r2", 2, &address.to_string(), "")).end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains(&format!("cannot listen on {address}")), "{log}");
+}
+
+#[test]
+fn a_wrong_configuration_is_said_before_any_port_is_bound() {
+    let network = Network::new();
+    let config = network.configure("r1", 2, "[::1]:0", "[limits]\nlinks = 0\n");
+    let (status, log) = Process::start(&config).end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("limits.links"), "{log}");
+    assert!(!network.path("state-r1").exists());
+}
