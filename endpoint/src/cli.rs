@@ -1,0 +1,70 @@
+//! The commands of `kernpost` and what their exit status says.
+//!
+//! `send` and `reply`: 0 delivered, 2 rejected, 3 refused, 4 undecided (or another router's outcome), 1 anything else.
+//! `directory lookup`: 3 when nobody is responsible. Results go to standard output, everything else to standard error.
+
+mod batch;
+mod connect;
+mod directory;
+mod folder;
+mod receipt;
+mod receive;
+mod recipients;
+mod reply;
+mod report;
+mod resolve;
+mod send;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Send and receive signed messages over Kernpost.
+#[derive(Debug, Parser)]
+#[command(name = "kernpost", version, about, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send a message, or a batch of them, and wait for the outcome.
+    Send(Box<send::SendArgs>),
+    /// Receive messages into a folder, into a command, or into the journal.
+    Receive(Box<receive::ReceiveArgs>),
+    /// Reply to a received message.
+    Reply(Box<reply::ReplyArgs>),
+    /// Ask a router who is responsible for a route key.
+    Resolve(resolve::ResolveArgs),
+    /// Work with receipts.
+    #[command(subcommand)]
+    Receipt(receipt::ReceiptCommand),
+    /// Build, sign, verify and look up directories.
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
+}
+
+/// Parses the command line, runs the command and turns its end into an exit status.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let end = match cli.command {
+        Command::Send(args) => block_on(send::run(*args)),
+        Command::Receive(args) => block_on(receive::run(*args)),
+        Command::Reply(args) => block_on(reply::run(*args)),
+        Command::Resolve(args) => block_on(resolve::run(args)),
+        Command::Receipt(command) => receipt::run(command),
+        Command::Directory(command) => directory::run(command),
+    };
+    end.unwrap_or_else(|error| {
+        eprintln!("kernpost: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn block_on(task: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
+}

@@ -1,0 +1,263 @@
+//! Kernpost for a program: attach endpoints, send with a handle that resolves to a proven outcome, receive, reply.
+//!
+//! A [`Client`] runs on a thread of its own, so it works under any async runtime and under none of the caller's load.
+//! Sending waits for room in the bounded outbox; receiving takes no more than the application answers.
+
+pub(crate) mod bare;
+mod clock;
+mod config;
+mod directory;
+mod driver;
+mod identity;
+mod link;
+mod sockets;
+mod start;
+mod status;
+mod tls;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kernpost_codecs::{Ars, Code, EndpointId, MessageId, ServiceKey, UnixMs};
+use kernpost_routing_table::Table;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+
+pub use config::{ClientConfig, DirectoryConfig, EndpointConfig, JournalConfig, LinkConfig, RouterConfig, TlsProfile};
+pub use start::StartError;
+pub use status::Status;
+pub use tls::TlsError;
+
+use crate::core::{self, Outgoing, Resolution, SendError, SendOutcome, Verdict};
+use driver::Input;
+
+/// The client has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client has ended")]
+pub struct Ended;
+
+/// A running client. Cheap to share behind an [`Arc`]; dropping it closes at once what [`Client::close`] would finish.
+#[derive(Debug)]
+pub struct Client {
+    inputs: mpsc::Sender<Input>,
+    deliveries: Mutex<mpsc::Receiver<Delivery>>,
+    message_room: Arc<Semaphore>,
+    byte_room: Arc<Semaphore>,
+    byte_room_total: u32,
+    status: watch::Receiver<Status>,
+    tables: watch::Receiver<Option<Arc<Table>>>,
+    ended: watch::Receiver<bool>,
+    /// The driver ends when this is dropped.
+    _held: watch::Sender<()>,
+}
+
+impl Client {
+    /// Checks the configuration, opens the journal, and starts connecting. Returns before any link is up.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing runs.
+    pub fn start(config: ClientConfig) -> Result<Self, StartError> {
+        start::start(config)
+    }
+
+    /// Sends a message. Waits while the outbox is full; returns when the message is in it.
+    ///
+    /// # Errors
+    /// [`SendError::Closing`] when the client has ended. What is wrong with the message itself shows in
+    /// [`Sent::outcome`].
+    pub async fn send(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
+        let closing = |_| SendError::Closing;
+        let bytes = u32::try_from(outgoing.payload.len() + 1_024).unwrap_or(u32::MAX).min(self.byte_room_total);
+        let message_permit = Arc::clone(&self.message_room).acquire_owned().await.map_err(closing)?;
+        let byte_permit = Arc::clone(&self.byte_room).acquire_many_owned(bytes).await.map_err(closing)?;
+        let (outcome, receiver) = oneshot::channel();
+        let id = outgoing.id;
+        let permits = [message_permit, byte_permit];
+        let input = Input::Send { outgoing: Box::new(outgoing), permits, outcome };
+        self.inputs.send(input).await.map_err(|_| SendError::Closing)?;
+        Ok(Sent { id, outcome: receiver })
+    }
+
+    /// The next message; `None` when the client has ended or does not receive.
+    pub async fn receive(&self) -> Option<Delivery> {
+        self.deliveries.lock().await.recv().await
+    }
+
+    /// Replies to a message: its sender as explicit recipient, in-reply-to, case, mailbox handle and route key repeated.
+    /// Accept the message first, or the reply may arrive before the receipt.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn reply(&self, to: &core::Delivery, payload: Bytes) -> Result<Sent, SendError> {
+        self.send(reply_to(to.recipient.clone(), &to.message, payload)).await
+    }
+
+    /// Asks a router who is responsible, and for which key to encrypt.
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub async fn resolve(&self, service: ServiceKey, jurisdiction: Ars) -> Result<Resolution, Ended> {
+        let (answer, receiver) = oneshot::channel();
+        self.inputs.send(Input::Resolve { service, jurisdiction, answer }).await.map_err(|_| Ended)?;
+        receiver.await.map_err(|_| Ended)
+    }
+
+    /// Waits until a directory is in force and every endpoint is attached somewhere.
+    ///
+    /// # Errors
+    /// What is missing after `patience`.
+    pub async fn ready(&self, patience: Duration) -> Result<(), NotReady> {
+        let mut status = self.status.clone();
+        let waited = tokio::time::timeout(patience, status.wait_for(Status::is_ready)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(NotReady::of(&self.status.borrow())),
+        }
+    }
+
+    /// What the client knows about itself now.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// The directory in force.
+    pub fn table(&self) -> Option<Arc<Table>> {
+        self.tables.borrow().clone()
+    }
+
+    /// Takes no more messages, finishes what is under way for at most `patience`, withdraws the attachments and closes
+    /// the links.
+    pub async fn close(&self, patience: Duration) {
+        self.message_room.close();
+        self.byte_room.close();
+        if self.inputs.send(Input::Close { patience }).await.is_ok() {
+            let mut ended = self.ended.clone();
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    }
+}
+
+/// A message in the outbox.
+#[derive(Debug)]
+pub struct Sent {
+    id: MessageId,
+    outcome: oneshot::Receiver<Result<SendOutcome, SendError>>,
+}
+
+impl Sent {
+    /// The message's id, also its trace id.
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// Waits for the outcome: at the latest when the message's send timeout has passed.
+    ///
+    /// # Errors
+    /// The message was not taken, or the client ended first: then the outcome is unknown here.
+    pub async fn outcome(self) -> Result<SendOutcome, SendError> {
+        self.outcome.await.unwrap_or(Err(SendError::Closing))
+    }
+}
+
+/// The way back to the driver for a delivery's verdict.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliverySink(mpsc::Sender<Input>);
+
+/// A received message that waits for accept or reject. Dropped without either, its sender learns that the outcome is
+/// undecided, and a repeat is handed over again.
+#[derive(Debug)]
+pub struct Delivery {
+    delivery: core::Delivery,
+    sink: Option<DeliverySink>,
+}
+
+impl Deref for Delivery {
+    type Target = core::Delivery;
+
+    fn deref(&self) -> &core::Delivery {
+        &self.delivery
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(delivery: core::Delivery, sink: DeliverySink) -> Self {
+        Self { delivery, sink: Some(sink) }
+    }
+
+    /// Takes responsibility: the journal makes the verdict durable, then the receipt *delivered* leaves. Returns the
+    /// message, for replies.
+    ///
+    /// # Errors
+    /// [`Ended`]: the verdict is lost, and a repeat will be handed over again.
+    pub async fn accept(self) -> Result<core::Delivery, Ended> {
+        self.answer(Verdict::Accept).await
+    }
+
+    /// Rejects it: the receipt *rejected* carries code (from 1,000 on the application's own) and problem (at most 1,024
+    /// bytes; RFC 9457 JSON recommended).
+    ///
+    /// # Errors
+    /// [`Ended`]: the verdict is lost, and a repeat will be handed over again.
+    pub async fn reject(self, code: Code, problem: Option<String>) -> Result<core::Delivery, Ended> {
+        self.answer(Verdict::Reject { code, problem }).await
+    }
+
+    async fn answer(mut self, verdict: Verdict) -> Result<core::Delivery, Ended> {
+        let id = self.delivery.id;
+        let Some(DeliverySink(inputs)) = self.sink.take() else { return Err(Ended) };
+        inputs.send(Input::Verdict { id, verdict }).await.map_err(|_| Ended)?;
+        Ok(self.delivery.clone())
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(DeliverySink(inputs)) = self.sink.take() {
+            let _ = inputs.try_send(Input::Abandoned { id: self.delivery.id });
+        }
+    }
+}
+
+/// The message that answers another one (WIRE 4.5).
+pub fn reply_to(from: EndpointId, message: &kernpost_codecs::Message, payload: Bytes) -> Outgoing {
+    let mut reply = Outgoing::new(fresh_id(), from, message.service, message.jurisdiction, payload);
+    reply.recipient = Some(message.sender.clone());
+    reply.in_reply_to = Some(message.id);
+    reply.mailbox.clone_from(&message.mailbox);
+    reply.case.clone_from(&message.case);
+    reply.class = message.class;
+    reply
+}
+
+/// A fresh message id (UUIDv7).
+pub fn fresh_id() -> MessageId {
+    MessageId::from_parts(now(), rand::random())
+}
+
+/// Unix milliseconds now, as this process sees them.
+pub fn now() -> UnixMs {
+    clock::wall()
+}
+
+/// What a client still lacks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not ready: {}", .missing.join("; "))]
+pub struct NotReady {
+    /// One line each.
+    pub missing: Vec<String>,
+}
+
+impl NotReady {
+    fn of(status: &Status) -> Self {
+        let mut missing = Vec::new();
+        if !status.directory {
+            missing.push("no directory yet".to_owned());
+        }
+        for (endpoint, _) in status.attached.iter().filter(|(_, links)| **links == 0) {
+            let why = status.refused.get(endpoint).map_or("no link to a router", String::as_str);
+            missing.push(format!("{endpoint} is not attached ({why})"));
+        }
+        Self { missing }
+    }
+}

@@ -1,0 +1,359 @@
+//! The one task that owns the core: takes what arrives in batches, then carries out what the core wants.
+//!
+//! It never blocks and never waits for anything but its input channel and its deadline: the journal has threads of its
+//! own, directories are verified on the blocking pool, and writers have bounded queues. The core decides everything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kernpost_codecs::frame::Frame;
+use kernpost_codecs::{Ars, CloseCode, DirectoryVersion, FrameFault, ServiceKey};
+use kernpost_routing_table::Table;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::config::DirectoryConfig;
+use super::directory;
+use super::link::{LinkHandle, not_the_router};
+use super::status::Status;
+use super::{Delivery, DeliverySink};
+use crate::core::{
+    Core, DeliveryId, Event, JournalRecord, Lookup, Outgoing, Output, Resolution, SendError, SendOutcome, SessionId,
+    Stream, Ticket, Verdict, Verified,
+};
+use crate::journal::{JournalAnswer, JournalThreads, SentLog};
+
+/// Inputs handled before outputs are carried out: what accumulates meanwhile is signed together.
+const BATCH: usize = 512;
+
+/// Everything that reaches the driver.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Send { outgoing: Box<Outgoing>, permits: [OwnedSemaphorePermit; 2], outcome: OutcomeSender },
+    Verdict { id: DeliveryId, verdict: Verdict },
+    Abandoned { id: DeliveryId },
+    Resolve { service: ServiceKey, jurisdiction: Ars, answer: oneshot::Sender<Resolution> },
+    Close { patience: Duration },
+    Up { session: SessionId, link: usize, router_index: usize, handle: Box<LinkHandle> },
+    Frames { session: SessionId, stream: Stream, frames: Vec<Frame> },
+    Writable { session: SessionId, stream: Stream },
+    Down { session: SessionId },
+    Journal(JournalAnswer),
+    Verified { version: DirectoryVersion, snapshots: Vec<Bytes>, result: Result<Verified, String> },
+    Table(Arc<Table>),
+}
+
+pub(crate) type OutcomeSender = oneshot::Sender<Result<SendOutcome, SendError>>;
+
+struct Waiting {
+    outcome: OutcomeSender,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+/// What the driver is made of.
+pub(crate) struct Parts {
+    pub core: Core,
+    pub clock: Clock,
+    pub inputs: mpsc::Receiver<Input>,
+    pub own_inputs: mpsc::Sender<Input>,
+    pub deliveries: mpsc::Sender<Delivery>,
+    pub journal: JournalThreads,
+    pub sent: Arc<SentLog>,
+    pub directory: DirectoryConfig,
+    pub floor: Option<std::path::PathBuf>,
+    pub tables: watch::Sender<Option<Arc<Table>>>,
+    pub status: watch::Sender<Status>,
+    /// Closes when the client is dropped.
+    pub dropped: watch::Receiver<()>,
+    pub receive: bool,
+}
+
+/// The driver.
+pub(crate) struct Driver {
+    parts: Parts,
+    links: HashMap<SessionId, LinkHandle>,
+    waiting: HashMap<Ticket, Waiting>,
+    /// Outcomes to be told once the counters that include them are published.
+    finished: Vec<(Waiting, Box<SendOutcome>)>,
+    resolves: HashMap<u64, oneshot::Sender<Resolution>>,
+    next_resolve: u64,
+    closing: Option<Instant>,
+    /// Attachments may have changed since the status was published.
+    changed: bool,
+}
+
+impl Driver {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            links: HashMap::new(),
+            waiting: HashMap::new(),
+            finished: Vec::new(),
+            resolves: HashMap::new(),
+            next_resolve: 0,
+            closing: None,
+            changed: true,
+        }
+    }
+
+    /// Runs until closed.
+    pub async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let wake = self.wake_at();
+            let ready_for_delivery = self.parts.receive && self.parts.core.has_delivery();
+            tokio::select! {
+                count = self.parts.inputs.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                }
+                permit = self.parts.deliveries.reserve(), if ready_for_delivery => {
+                    if permit.is_err() {
+                        self.parts.receive = false;
+                    }
+                }
+                _ = self.parts.dropped.changed(), if self.closing.is_none() => {
+                    self.closing = Some(Instant::now());
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            for input in batch.drain(..) {
+                self.handle(input);
+            }
+            let now = self.parts.clock.now();
+            if self.parts.core.poll_deadline().is_some_and(|at| at <= now.mono_us) {
+                self.parts.core.handle_timeout(now);
+            }
+            self.pump();
+            if self.finished() {
+                break;
+            }
+        }
+        self.parts.core.handle_detach();
+        self.pump();
+        self.let_leave().await;
+        for handle in self.links.values() {
+            handle.close(&FrameFault::new(CloseCode::Closed, "WIRE 3.4", "the endpoint closes"));
+        }
+        self.publish();
+    }
+
+    /// What was written last sits in send buffers: it gets three round trips to arrive before the links close. If it
+    /// does not, its peers ask for it.
+    async fn let_leave(&self) {
+        let slowest = self.links.values().map(|handle| handle.rtt()).max();
+        if let Some(rtt) = slowest.filter(|_| self.parts.core.ledger().receipts_issued > 0) {
+            tokio::time::sleep((3 * rtt).clamp(Duration::from_millis(20), Duration::from_secs(1))).await;
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let clock = self.parts.clock;
+        let core = self.parts.core.poll_deadline().map(|at| clock.instant(at));
+        let far = Instant::now() + Duration::from_secs(3_600);
+        [core, self.closing].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    /// Closing ends when nothing is under way, or when patience does.
+    fn finished(&self) -> bool {
+        self.closing.is_some_and(|until| Instant::now() >= until || self.parts.core.is_idle())
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.parts.clock.now();
+        let core = &mut self.parts.core;
+        match input {
+            Input::Send { outgoing, permits, outcome } => match core.handle_send(now, &outgoing) {
+                Ok(ticket) => {
+                    self.waiting.insert(ticket, Waiting { outcome, _permits: permits });
+                }
+                Err(error) => drop(outcome.send(Err(error))),
+            },
+            Input::Verdict { id, verdict } => core.handle_verdict(id, &verdict),
+            Input::Abandoned { id } => core.handle_abandoned(id),
+            Input::Resolve { service, jurisdiction, answer } => {
+                let ticket = self.next_resolve;
+                self.next_resolve += 1;
+                self.resolves.insert(ticket, answer);
+                core.handle_resolve(ticket, service, jurisdiction);
+            }
+            Input::Close { patience } => {
+                core.handle_close();
+                self.closing = Some(Instant::now() + patience);
+            }
+            Input::Up { session, link, router_index, handle } => {
+                self.links.insert(session, *handle);
+                core.handle_link_up(now, session, link, router_index);
+            }
+            Input::Frames { session, stream, frames } => {
+                for frame in frames {
+                    core.handle_frame(now, session, stream, frame.kind, frame.body);
+                }
+            }
+            Input::Writable { session, stream } => core.handle_writable(session, stream),
+            Input::Down { session } => {
+                self.links.remove(&session);
+                self.changed = true;
+                core.handle_link_down(now, session);
+            }
+            Input::Journal(answer) => self.on_journal(answer),
+            Input::Verified { version, snapshots, result } => core.handle_verified(now, version, &snapshots, result),
+            Input::Table(table) => core.handle_table(now, table),
+        }
+    }
+
+    fn on_journal(&mut self, answer: JournalAnswer) {
+        let core = &mut self.parts.core;
+        match answer {
+            JournalAnswer::Found(found) => found.into_iter().for_each(|found| core.handle_found(found)),
+            JournalAnswer::Durable(ids) => ids.into_iter().for_each(|id| core.handle_journalled(id, true)),
+            JournalAnswer::Failed(ids, why) => {
+                tracing::error!(%why, "the journal failed; nothing more is accepted until a restart");
+                ids.into_iter().for_each(|id| core.handle_journalled(id, false));
+                self.parts.status.send_modify(|status| status.journal_failed = true);
+            }
+        }
+    }
+
+    /// Carries out what the core wants until it wants nothing more.
+    fn pump(&mut self) {
+        let (mut lookups, mut records) = (Vec::new(), Vec::new());
+        loop {
+            let now = self.parts.clock.now();
+            while let Some(output) = self.parts.core.poll_output(now) {
+                self.carry_out(output, &mut lookups, &mut records);
+            }
+            if !self.deliver() {
+                break;
+            }
+        }
+        let ids: Vec<DeliveryId> = records.iter().map(|record| record.id).collect();
+        if !self.parts.journal.record(records) {
+            self.on_journal(JournalAnswer::Failed(ids, "its thread is gone or far behind".to_owned()));
+        }
+        if !self.parts.journal.look_up(lookups) {
+            tracing::error!("the journal does not answer; entries pass their deadline");
+        }
+        self.publish();
+    }
+
+    /// Hands messages to the application while it has room; true when any was handed over.
+    fn deliver(&mut self) -> bool {
+        let mut any = false;
+        while self.parts.receive && self.parts.core.has_delivery() {
+            let Ok(permit) = self.parts.deliveries.try_reserve() else { break };
+            let Some(delivery) = self.parts.core.poll_delivery() else { break };
+            permit.send(Delivery::new(delivery, DeliverySink(self.parts.own_inputs.clone())));
+            any = true;
+        }
+        any
+    }
+
+    fn carry_out(&mut self, output: Output, lookups: &mut Vec<Lookup>, records: &mut Vec<JournalRecord>) {
+        match output {
+            Output::Frame { session, stream, bytes } => {
+                let Some(handle) = self.links.get(&session) else { return };
+                if !handle.write(stream, bytes) {
+                    handle.close(&FrameFault::new(CloseCode::Internal, "WIRE 2.3", "a stream cannot be written"));
+                }
+            }
+            Output::Close { session, fault } => {
+                if let Some(handle) = self.links.remove(&session) {
+                    tracing::warn!(router = %handle.router, %fault, "closing a link");
+                    handle.close(&fault);
+                }
+            }
+            Output::Lookup(lookup) => lookups.push(lookup),
+            Output::Journal(record) => records.push(record),
+            Output::Sent { sender, message } => {
+                if let Err(error) = self.parts.sent.note(&sender, message) {
+                    tracing::warn!(%error, "the list of sent messages cannot be written; replies may be rejected");
+                }
+            }
+            Output::Verify { version, snapshots, at } => self.verify(version, snapshots, at),
+            Output::Finished { ticket, outcome } => {
+                self.finished.extend(self.waiting.remove(&ticket).map(|waiting| (waiting, outcome)));
+            }
+            Output::Resolved { ticket, answer } => {
+                if let Some(waiting) = self.resolves.remove(&ticket) {
+                    let _ = waiting.send(answer);
+                }
+            }
+            Output::Event(event) => self.on_event(&event),
+        }
+    }
+
+    fn verify(&self, version: DirectoryVersion, snapshots: Vec<Bytes>, at: kernpost_codecs::UnixMs) {
+        let anchor = match &self.parts.directory {
+            DirectoryConfig::Folder { anchor, .. } | DirectoryConfig::Link { anchor } => Some(anchor.clone()),
+            DirectoryConfig::Table(_) => None,
+        };
+        let (inputs, floor) = (self.parts.own_inputs.clone(), self.parts.floor.clone());
+        tokio::spawn(async move {
+            let held = snapshots.clone();
+            let task = tokio::task::spawn_blocking(move || match anchor {
+                Some(anchor) => directory::verify(&held, &anchor, floor.as_deref(), at),
+                None => Err("this process has a fixed table and no trust anchor".to_owned()),
+            });
+            let result = task.await.unwrap_or_else(|error| Err(error.to_string()));
+            let _ = inputs.send(Input::Verified { version, snapshots, result }).await;
+        });
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        self.changed = true;
+        match event {
+            Event::LinkUp { router, clock_offset_ms, .. } if clock_offset_ms.unsigned_abs() > 5_000 => {
+                tracing::warn!(%router, clock_offset_ms, "clocks differ by more than 5 s; check time synchronisation");
+            }
+            Event::LinkUp { router, .. } => tracing::info!(%router, "link up"),
+            Event::Attached { endpoint, router } => tracing::debug!(%endpoint, %router, "attached"),
+            Event::AttachRefused { endpoint, router, code, text } => {
+                tracing::warn!(%endpoint, %router, %code, text, "not attached; trying again");
+                self.parts.status.send_modify(|status| {
+                    status.refused.insert(endpoint.clone(), format!("{router}: {code} {text}"));
+                });
+            }
+            Event::Draining { router } => tracing::info!(%router, "the router drains"),
+            Event::Directory { version } => self.on_directory(version),
+            Event::DirectoryFault { version, why } => {
+                tracing::warn!(%version, why, "a directory version cannot be used")
+            }
+            Event::InvalidReceipt { message, issuer, why } => {
+                tracing::error!(%message, issuer, why, "ALARM: a receipt does not prove what it claims");
+            }
+        }
+    }
+
+    /// Another directory is in force: live links whose router it no longer lists are closed.
+    fn on_directory(&mut self, version: &DirectoryVersion) {
+        tracing::info!(%version, "directory in force");
+        let table = self.parts.core.table().cloned();
+        for handle in self.links.values() {
+            if let Some(why) = not_the_router(table.as_deref(), &handle.router, &handle.identities) {
+                tracing::warn!(router = %handle.router, why, "closing a link");
+                handle.close(&FrameFault::new(CloseCode::Revoked, "WIRE 2.2", why));
+            }
+        }
+        let _ = self.parts.tables.send(table);
+    }
+
+    fn publish(&mut self) {
+        let changed = std::mem::take(&mut self.changed);
+        self.parts.status.send_if_modified(|status| {
+            status.ledger = self.parts.core.ledger();
+            if changed {
+                status.refresh(&self.parts.core);
+            }
+            changed
+        });
+        for (waiting, outcome) in self.finished.drain(..) {
+            // Nobody waits when the handle was dropped.
+            let _ = waiting.outcome.send(Ok(*outcome));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Does a received part prove what it says? Signers first, then the root, then each entry (WIRE 6.6).
+//!
+//! A signer that owns no entry costs no signature check. Route and recipient are not judged here: the router chose, and
+//! [`super::super::Core`] checks that it chose an endpoint attached on the link.
+
+use kernpost_codecs::digest::Digest;
+use kernpost_codecs::part::{Entry, Part};
+use kernpost_codecs::statement::{self, Message, MessageRef, Receipt, StatementKind};
+use kernpost_codecs::time::SKEW_MS;
+use kernpost_codecs::{Code, UnixMs};
+use kernpost_routing_table::{CompiledKey, KeyOwner, Table};
+use smallvec::SmallVec;
+
+use crate::core::roots::RootCache;
+
+/// What an entry turned out to be.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    Message(Box<Message>),
+    /// A late receipt by a custody router (WIRE 10.2); its signature holds, whether it counts is judged elsewhere.
+    LateReceipt(Box<Receipt>),
+    Refused(Code),
+    /// The signer or sender is unknown here, but the sender holds another directory version: ours may be older.
+    NewerDirectory,
+}
+
+/// A signature of the part with what the directory knows about its key.
+type Signer<'a> = Option<(KeyOwner, &'a CompiledKey)>;
+
+/// Judges every entry of a part, in the order of the entries.
+pub(crate) fn judge_part(part: &Part, table: &Table, roots: &mut RootCache, now: UnixMs) -> Vec<Judged> {
+    let signers: SmallVec<[Signer<'_>; 2]> =
+        part.signatures().iter().map(|signature| table.key(&signature.kid().ok()?)).collect();
+    let mut judged: Vec<Judged> = part.entries().iter().map(|entry| judge_owner(entry, table, &signers, now)).collect();
+    let is_open = |one: &Judged| matches!(one, Judged::Message(_) | Judged::LateReceipt(_));
+    if !judged.iter().any(is_open) {
+        return judged;
+    }
+    if !root_holds(part, &signers, roots) {
+        judged.iter_mut().for_each(|one| *one = Judged::Refused(Code::BAD_SIGNATURE));
+        return judged;
+    }
+    for (one, entry) in judged.iter_mut().zip(part.entries()) {
+        if let Judged::Message(message) = one
+            && let Some(code) = judge_content(entry, message, now)
+        {
+            *one = Judged::Refused(code);
+        }
+    }
+    judged
+}
+
+fn root_holds(part: &Part, signers: &[Signer<'_>], roots: &mut RootCache) -> bool {
+    let root = part.root();
+    part.signatures().iter().zip(signers).all(|(signature, signer)| {
+        signer.as_ref().is_some_and(|(_, key)| roots.verify(&key.key, signature, &root).is_ok())
+    })
+}
+
+/// The statement parses, and every signer is a valid key of its sender.
+fn judge_owner(entry: &Entry, table: &Table, signers: &[Signer<'_>], now: UnixMs) -> Judged {
+    match statement::kind(&entry.statement) {
+        Ok(StatementKind::Message) => {}
+        Ok(StatementKind::Receipt) => return judge_late_receipt(entry, table, signers, now),
+        Ok(_) => return Judged::Refused(Code::BAD_STATEMENT),
+        Err(fault) => return Judged::Refused(fault.code()),
+    }
+    let message = match MessageRef::parse(&entry.statement) {
+        Ok(message) => message,
+        Err(fault) => return Judged::Refused(fault.code()),
+    };
+    let unknown = |code| {
+        if message.directory_version == table.version() { Judged::Refused(code) } else { Judged::NewerDirectory }
+    };
+    let Some(sender) = table.endpoint(message.sender) else { return unknown(Code::SENDER_UNKNOWN) };
+    let Some(sender_entry) = table.endpoint_entry(sender) else { return unknown(Code::SENDER_UNKNOWN) };
+    for signer in signers {
+        let Some((owner, key)) = signer else { return unknown(Code::KEY_NOT_OWNED) };
+        if *owner != KeyOwner::Endpoint(sender) {
+            return Judged::Refused(Code::KEY_NOT_OWNED);
+        }
+        if let Some(code) = key_fault(key, now) {
+            return Judged::Refused(code);
+        }
+    }
+    let present = |wanted| signers.iter().flatten().any(|(_, key)| key.key.algorithm() == wanted);
+    if !sender_entry.required_algorithms.iter().all(|wanted| present(*wanted)) {
+        return Judged::Refused(Code::BAD_SIGNATURE);
+    }
+    Judged::Message(Box::new(message.to_owned()))
+}
+
+fn judge_late_receipt(entry: &Entry, table: &Table, signers: &[Signer<'_>], now: UnixMs) -> Judged {
+    let receipt = match Receipt::parse(&entry.statement) {
+        Ok(receipt) => receipt,
+        Err(fault) => return Judged::Refused(fault.code()),
+    };
+    for signer in signers {
+        let Some((KeyOwner::Router(owner), key)) = signer else { return Judged::Refused(Code::KEY_NOT_OWNED) };
+        let issuer = table.router_entry(*owner).map(|router| router.id.as_str());
+        if issuer != Some(receipt.issuer.as_str()) {
+            return Judged::Refused(Code::KEY_NOT_OWNED);
+        }
+        if let Some(code) = key_fault(key, now) {
+            return Judged::Refused(code);
+        }
+    }
+    Judged::LateReceipt(Box::new(receipt))
+}
+
+/// Beyond ingress a key counts between not-before and verify-until; revocation ends both.
+pub(crate) fn key_fault(key: &CompiledKey, at: UnixMs) -> Option<Code> {
+    if key.revoked {
+        return Some(Code::KEY_REVOKED);
+    }
+    (at.plus_ms(SKEW_MS) < key.not_before || key.verify_until.plus_ms(SKEW_MS) < at).then_some(Code::KEY_EXPIRED)
+}
+
+/// Whether signatures of this key counted at `at`.
+pub(crate) fn key_counts(key: &CompiledKey, at: UnixMs) -> bool {
+    key_fault(key, at).is_none()
+}
+
+/// The instant from which a message is no longer delivered (WIRE 4.2).
+pub(crate) fn expires(message: &Message) -> UnixMs {
+    message.created.plus_s(message.lifetime_s.into())
+}
+
+/// Expiry, payload length and digest. An ask has no payload, and its expiry does not matter (WIRE 10.1).
+fn judge_content(entry: &Entry, message: &Message, now: UnixMs) -> Option<Code> {
+    if message.created.0 > now.plus_ms(SKEW_MS).0 {
+        return Some(Code::NOT_YET_VALID);
+    }
+    if entry.hop.ask {
+        return None;
+    }
+    if expires(message).plus_ms(SKEW_MS) < now {
+        return Some(Code::EXPIRED);
+    }
+    if entry.hop.detached {
+        return Some(Code::OVERSIZED);
+    }
+    let intact =
+        message.payload_len == entry.payload.len() as u64 && Digest::of(&entry.payload) == message.payload_digest;
+    (!intact).then_some(Code::DIGEST_MISMATCH)
+}

@@ -1,0 +1,61 @@
+//! The core's bounds: default, unit, range, and what each costs in the worst case.
+
+/// Bounds of one endpoint process. Every queue, map and cache of the core is bounded by one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages the outbox holds until their outcome is final. Default 16,384; 1..=1,048,576.
+    pub outbox_messages: usize,
+    /// Statement and payload bytes the outbox holds. Default 64 MiB; at least 65 KiB.
+    pub outbox_bytes: usize,
+    /// Messages accepted from the routers and not yet journalled. Default 8,192; 1..=1,048,576.
+    pub inbox_messages: usize,
+    /// Their statement and payload bytes. Default 64 MiB.
+    pub inbox_bytes: usize,
+    /// Entries granted per link and class (WIRE 7.1). Default 1,024; 1..=65,536.
+    pub credit_entries: u64,
+    /// Bytes granted per link and class. Default 2 MiB. Worst case: links × 3 × this, bounded again by `inbox_bytes`.
+    pub credit_bytes: u64,
+    /// Checked roots remembered in the process. Default 8,192 (about 40 bytes each, twice).
+    pub root_cache: usize,
+    /// Directory versions kept for receipts. Default 8.
+    pub versions: usize,
+    /// RECEIPTS frames that wait for a directory version. Default 256.
+    pub parked_receipts: usize,
+    /// Destinations held back because they were busy. Default 65,536 (about 100 bytes each).
+    pub throttles: usize,
+    /// How long a sent label may stay open, ms. Default 36,000 (WIRE 8.6).
+    pub label_deadline_ms: u64,
+    /// After this time the router has settled a received label as undecided, ms. Default 30,000 (WIRE 8.6).
+    pub received_deadline_ms: u64,
+    /// How long a link may take to say hello, ms. Default 10,000 (WIRE 2.5).
+    pub hello_timeout_ms: u64,
+    /// Life of an attach token, ms. Default 12 h; at most 24 h (WIRE 3.2). It is renewed after half of it.
+    pub attachment_ms: u64,
+    /// First wait before a refused or undecided message is tried again, ms; doubles each time. Default 20.
+    pub retry_first_ms: u64,
+    /// Longest such wait, ms. Default 5,000.
+    pub retry_longest_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            outbox_messages: 16_384,
+            outbox_bytes: 64 << 20,
+            inbox_messages: 8_192,
+            inbox_bytes: 64 << 20,
+            credit_entries: 1_024,
+            credit_bytes: 2 << 20,
+            root_cache: 8_192,
+            versions: 8,
+            parked_receipts: 256,
+            throttles: 65_536,
+            label_deadline_ms: 36_000,
+            received_deadline_ms: 30_000,
+            hello_timeout_ms: 10_000,
+            attachment_ms: 12 * 3_600_000,
+            retry_first_ms: 20,
+            retry_longest_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Which labels did we receive on this link and not settle yet, and which credit do they occupy (WIRE 7.1, 7.2)?
+//!
+//! Bounded by the credit granted. A label that passes the router's deadline gives its credit back and is forgotten: what
+//! the application says later finds its way by an ask or a resend.
+
+use std::collections::{HashMap, VecDeque};
+
+use kernpost_codecs::credit::Granted;
+use kernpost_codecs::settlement::Label;
+use kernpost_codecs::{Class, FrameFault};
+
+/// The labels received on one link.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    granted: [Granted; 3],
+    next: [u64; 3],
+    open: HashMap<Label, u64, foldhash::fast::RandomState>,
+    deadlines: VecDeque<(u64, Label)>,
+}
+
+impl Inbound {
+    /// Grants `entries` and `bytes` per class.
+    pub fn new(entries: u64, bytes: u64) -> Self {
+        Self {
+            granted: std::array::from_fn(|_| Granted::new(entries, bytes)),
+            next: [0; 3],
+            open: HashMap::default(),
+            deadlines: VecDeque::new(),
+        }
+    }
+
+    /// The sequence of the bundle frame that just arrived.
+    pub fn on_frame(&mut self, class: Class) -> u64 {
+        let Some(next) = self.next.get_mut(class.index()) else { return 0 };
+        let sequence = *next;
+        *next += 1;
+        sequence
+    }
+
+    /// An entry arrived that occupies `credit` bytes.
+    pub fn on_entry(&mut self, label: Label, credit: u64, deadline_us: u64) -> Result<(), FrameFault> {
+        if let Some(granted) = self.granted.get_mut(label.class.index()) {
+            granted.on_received(credit)?;
+        }
+        self.open.insert(label, credit);
+        self.deadlines.push_back((deadline_us, label));
+        Ok(())
+    }
+
+    /// Settles a label; false when it was settled before or passed its deadline.
+    pub fn settle(&mut self, label: &Label) -> bool {
+        let Some(credit) = self.open.remove(label) else { return false };
+        if let Some(granted) = self.granted.get_mut(label.class.index()) {
+            granted.on_settled(credit);
+        }
+        true
+    }
+
+    /// Forgets labels the router has settled as undecided by now.
+    pub fn handle_timeout(&mut self, now_us: u64) {
+        while let Some((until, label)) = self.deadlines.front().copied() {
+            if until > now_us && self.open.contains_key(&label) {
+                break;
+            }
+            self.deadlines.pop_front();
+            self.settle(&label);
+        }
+    }
+
+    /// The next cumulative limit worth telling, for each class.
+    pub fn take_updates(&mut self) -> impl Iterator<Item = (Class, u64, u64)> {
+        Class::ALL
+            .into_iter()
+            .zip(&mut self.granted)
+            .filter_map(|(class, granted)| granted.take_update().map(|(entries, bytes)| (class, entries, bytes)))
+    }
+
+    /// The next deadline.
+    pub fn poll_deadline(&self) -> Option<u64> {
+        self.deadlines.front().map(|(until, _)| *until)
+    }
+}

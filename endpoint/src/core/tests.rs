@@ -1,0 +1,265 @@
+//! The endpoint side end to end in virtual time: two cores and a plain relay.
+
+mod world;
+
+use bytes::Bytes;
+use kernpost_codecs::{CloseCode, Code, MessageId};
+
+use super::*;
+use world::{Relay, World, id, parties};
+
+#[test]
+fn a_message_is_delivered_and_its_receipt_proves_it_offline() {
+    let mut world = World::new();
+    world.send(&world.outgoing(1));
+    assert_eq!(world.outcome(), (FinalOutcome::Delivered, Code(0)));
+    let proof = world.portal.outcomes[0].proof.clone().unwrap().to_file();
+    let table = world.portal.core.table().unwrap().clone();
+    let proven = proof.verify(|kid| table.key(kid).map(|(_, key)| key.key.clone())).unwrap();
+    assert_eq!(proven.receipt.issuer.as_str(), "de/authority");
+    assert!(world.balanced());
+}
+
+#[test]
+fn what_accumulates_goes_out_under_one_signature_and_comes_back_under_one() {
+    let mut world = World::new();
+    for n in 0..200 {
+        let outgoing = world.outgoing(n);
+        world.portal.core.handle_send(world.now, &outgoing).unwrap();
+    }
+    world.run();
+    assert_eq!(world.portal.outcomes.len(), 200);
+    let (sender, recipient) = (world.portal.core.ledger(), world.authority.core.ledger());
+    assert_eq!((sender.bundles, recipient.receipt_frames), (1, 1));
+    assert_eq!(world.authority.core.root_checks().0, 1);
+}
+
+#[test]
+fn a_rejection_carries_its_problem_to_the_sender() {
+    let mut world = World::new();
+    world.verdict = Verdict::Reject { code: Code(1_001), problem: Some("incomplete".to_owned()) };
+    world.send(&world.outgoing(1));
+    assert_eq!(world.outcome(), (FinalOutcome::Rejected, Code(1_001)));
+    assert_eq!(world.portal.outcomes[0].problem.as_deref(), Some("incomplete"));
+}
+
+#[test]
+fn a_message_whose_settlement_was_lost_is_asked_for_and_not_handed_over_again() {
+    let mut world = World::new();
+    world.mute = true;
+    world.send(&world.outgoing(1));
+    world.lose_portal_link();
+    world.mute = false;
+    world.connect_portal();
+    world.pass(2_000);
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered);
+    assert_eq!(world.authority.handed.len(), 1);
+    let ledger = world.portal.core.ledger();
+    assert_eq!((ledger.asks, ledger.resends), (1, 0));
+}
+
+#[test]
+fn a_message_the_recipient_never_saw_is_sent_again_as_redelivered() {
+    let mut world = World::new();
+    world.relay = Relay::Swallow;
+    world.send(&world.outgoing(1));
+    world.lose_portal_link();
+    world.relay = Relay::Forward;
+    world.connect_portal();
+    world.pass(2_000);
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered);
+    assert!(world.authority.handed[0].redelivered);
+    let ledger = world.portal.core.ledger();
+    assert_eq!((ledger.asks, ledger.resends), (1, 1));
+}
+
+#[test]
+fn a_label_past_its_deadline_counts_as_undecided() {
+    let mut world = World::new();
+    world.relay = Relay::Swallow;
+    world.send(&world.outgoing(1));
+    world.pass(36_000);
+    assert_eq!(world.portal.core.ledger().undecided_attempts, 1);
+    world.pass(30_000);
+    assert_eq!(world.outcome(), (FinalOutcome::Undecided, Code::UNDECIDED_DEADLINE));
+    assert!(world.balanced());
+}
+
+#[test]
+fn a_lasting_refusal_is_final_at_once() {
+    let mut world = World::new();
+    world.relay = Relay::Refuse(Code::NO_ROUTE);
+    world.send(&world.outgoing(1));
+    assert_eq!(world.outcome(), (FinalOutcome::Refused, Code::NO_ROUTE));
+    assert!(world.balanced());
+}
+
+#[test]
+fn a_busy_recipient_is_tried_again_until_it_takes_the_message() {
+    let mut world = World::new();
+    world.relay = Relay::Refuse(Code::BUSY);
+    world.send(&world.outgoing(1));
+    world.pass(300);
+    assert!(world.portal.outcomes.is_empty());
+    world.relay = Relay::Forward;
+    world.pass(5_000);
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered);
+}
+
+#[test]
+fn a_recipient_busy_until_the_timeout_is_a_refusal() {
+    let mut world = World::new();
+    world.relay = Relay::Refuse(Code::NOT_ATTACHED);
+    world.send(&world.outgoing(1));
+    world.pass(60_000);
+    assert_eq!(world.outcome(), (FinalOutcome::Refused, Code::NOT_ATTACHED));
+    assert!(world.balanced());
+}
+
+#[test]
+fn a_refusal_after_an_undecided_attempt_does_not_make_it_refused() {
+    let mut world = World::new();
+    world.relay = Relay::Swallow;
+    world.send(&world.outgoing(1));
+    world.lose_portal_link();
+    world.relay = Relay::Refuse(Code::NO_ROUTE);
+    world.connect_portal();
+    world.pass(60_000);
+    assert_eq!(world.outcome().0, FinalOutcome::Undecided);
+}
+
+#[test]
+fn the_next_message_of_a_case_waits_for_the_previous_one() {
+    let mut world = World::new();
+    world.answers = false;
+    for n in 1..=3 {
+        let mut outgoing = world.outgoing(n);
+        outgoing.case = Some(Bytes::from_static(b"case"));
+        world.send(&outgoing);
+    }
+    for handed in 1..=3 {
+        assert_eq!(world.authority.handed.len(), handed);
+        let delivery = world.authority.handed.last().unwrap().id;
+        world.authority.core.handle_verdict(delivery, &Verdict::Accept);
+        world.run();
+    }
+    let order: Vec<u8> = world.authority.handed.iter().map(|delivery| delivery.message.id.0[0]).collect();
+    assert_eq!(order, [1, 2, 3]);
+}
+
+#[test]
+fn a_repeat_of_a_pending_message_joins_it() {
+    let mut world = World::new();
+    world.answers = false;
+    world.send(&world.outgoing(1));
+    world.lose_portal_link();
+    world.connect_portal();
+    world.pass(1_000);
+    let delivery = world.authority.handed[0].id;
+    world.authority.core.handle_verdict(delivery, &Verdict::Accept);
+    world.run();
+    assert_eq!(world.authority.handed.len(), 1);
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered);
+}
+
+#[test]
+fn a_receipt_by_somebody_not_responsible_is_not_believed() {
+    let mut all = parties(1);
+    std::mem::swap(&mut all.authority, &mut all.other);
+    let mut world = World::with(all);
+    world.send(&world.outgoing(1));
+    assert!(world.portal.outcomes.is_empty());
+    assert_eq!(world.portal.core.ledger().invalid_receipts, 1);
+    assert!(world.portal.events.iter().any(|event| matches!(event, Event::InvalidReceipt { .. })));
+}
+
+#[test]
+fn a_reply_to_what_was_never_sent_is_rejected_without_the_application() {
+    let mut world = World::new();
+    let mut outgoing = world.outgoing(1);
+    outgoing.in_reply_to = Some(MessageId([9; 16]));
+    outgoing.recipient = Some(id("de/authority"));
+    world.send(&outgoing);
+    assert_eq!(world.outcome(), (FinalOutcome::Rejected, Code::UNSOLICITED_REPLY));
+    assert!(world.authority.handed.is_empty());
+}
+
+#[test]
+fn an_entry_for_an_endpoint_not_attached_here_is_refused() {
+    let mut world = World::new();
+    world.recipient = id("de/other");
+    let mut outgoing = world.outgoing(1);
+    outgoing.timeout_ms = 100;
+    world.send(&outgoing);
+    world.pass(200);
+    assert_eq!(world.outcome(), (FinalOutcome::Refused, Code::WRONG_RECIPIENT));
+}
+
+#[test]
+fn an_identity_with_other_content_is_refused() {
+    let mut world = World::new();
+    world.send(&world.outgoing(1));
+    let mut outgoing = world.outgoing(1);
+    outgoing.payload = Bytes::from_static(b"something else");
+    world.send(&outgoing);
+    assert_eq!(world.outcome(), (FinalOutcome::Refused, Code::ID_REUSED));
+}
+
+#[test]
+fn a_full_outbox_takes_nothing_more() {
+    let mut world = World::new();
+    world.lose_portal_link();
+    let mut refused = None;
+    for n in 0..=u16::MAX {
+        let mut outgoing = world.outgoing(0);
+        outgoing.id.0[..2].copy_from_slice(&n.to_be_bytes());
+        refused = world.portal.core.handle_send(world.now, &outgoing).err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(SendError::OutboxFull { messages: 16_384, .. })));
+    assert!(world.balanced());
+}
+
+#[test]
+fn a_control_frame_before_hello_closes_the_link() {
+    let mut world = World::new();
+    let session = SessionId(77);
+    world.portal.core.handle_link_up(world.now, session, 0, 0);
+    world.portal.core.handle_frame(world.now, session, Stream::Control, 0x0a, Bytes::from_static(&[0xa1, 1, 0]));
+    world.run();
+    assert_eq!(world.portal.closed.map(|fault| fault.code), Some(CloseCode::UnexpectedFrame));
+}
+
+#[test]
+fn credit_that_overtakes_hello_counts() {
+    let mut world = World::new();
+    world.lose_portal_link();
+    world.credit_first = true;
+    world.connect_portal();
+    world.send(&world.outgoing(1));
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered);
+}
+
+#[test]
+fn a_router_that_never_says_hello_is_left() {
+    let mut world = World::new();
+    world.portal.core.handle_link_up(world.now, SessionId(77), 0, 0);
+    world.pass(10_000);
+    assert_eq!(world.portal.closed.map(|fault| fault.code), Some(CloseCode::HelloTimeout));
+}
+
+#[test]
+fn credit_comes_back_when_a_recipient_hangs() {
+    let mut world = World::new();
+    world.answers = false;
+    world.send(&world.outgoing(1));
+    world.pass(31_000);
+    let delivery = world.authority.handed[0].id;
+    world.authority.core.handle_verdict(delivery, &Verdict::Accept);
+    world.run();
+    assert_eq!(world.authority.core.ledger().late_verdicts, 1);
+    world.pass(20_000);
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered, "the ask after the deadline finds the journalled verdict");
+}
