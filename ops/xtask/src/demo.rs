@@ -15,6 +15,7 @@ mod portals;
 mod show;
 
 use crate::draw;
+use crate::interrupt;
 use crate::lists::Lists;
 use crate::network::{Folder, Network};
 use crate::plan::Plan;
@@ -103,6 +104,7 @@ pub fn command(options: &Options) -> Result<bool> {
 
 /// Runs the demo and prints what came of it.
 pub fn run(options: &Options) -> Result<Summary> {
+    interrupt::watch()?;
     let seed = options.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
     let lists = Lists::read(&workspace::root())?;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod directory;
 mod draw;
+mod interrupt;
 mod lists;
 mod measure;
 mod network;

@@ -170,11 +170,12 @@ impl Network {
 
 /// Asks all to stop, then waits for each.
 fn stop_all(programs: &mut Vec<Running>) -> Result<bool> {
+    // Asked once: a second signal means "at once" to a router.
     programs.iter().for_each(Running::ask_to_stop);
     let mut good = true;
     for program in programs.drain(..) {
         let name = program.name().to_owned();
-        if !program.stop()? {
+        if !program.stopped_well()? {
             println!("{name} did not stop well");
             good = false;
         }

@@ -132,6 +132,7 @@ impl Engine {
         match crossing {
             Crossing::Entries(onward) => self.forward_here(now, onward),
             Crossing::Settled { link, labels, code, detail } => {
+                self.mark_unavailable(now, code, &detail);
                 for label in labels {
                     self.settle_here(link, label, code, &detail);
                 }

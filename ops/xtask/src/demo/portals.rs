@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Latency, progress};
 use crate::draw::Application;
+use crate::interrupt;
 use crate::network::{Network, Running};
 use crate::plan::{Plan, Role, portal_for};
 
@@ -160,6 +161,7 @@ fn wait(network: &mut Network, running: &mut [Running], total: u64) -> Result<()
     let until = Instant::now() + PATIENCE + PATIENCE_PER_THOUSAND * u32::try_from(total / 1_000).unwrap_or(u32::MAX);
     let before = network.settled()?;
     while !all_ended(running)? {
+        interrupt::check()?;
         network.still_runs()?;
         bar.set_position(network.settled()?.saturating_sub(before).min(total));
         if Instant::now() > until {

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::interrupt;
+
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a program may take to finish what is in flight after SIGTERM.
@@ -68,9 +70,9 @@ impl Running {
         }
     }
 
-    /// Stops it: SIGTERM, a bounded wait, then SIGKILL. True when it ended by itself and without an error.
-    pub fn stop(mut self) -> Result<bool> {
-        self.ask_to_stop();
+    /// Waits, within bounds, for the end of a program that was asked to stop; SIGKILL after that. True when it ended by
+    /// itself and without an error.
+    pub fn stopped_well(mut self) -> Result<bool> {
         let status = self.wait(GRACE)?;
         Ok(status.is_some_and(|status| status.success()))
     }
@@ -124,6 +126,7 @@ pub fn wait_for<T>(
 ) -> Result<T> {
     let until = Instant::now() + patience;
     loop {
+        interrupt::check()?;
         if let Some(found) = ready()? {
             return Ok(found);
         }
@@ -155,7 +158,8 @@ mod tests {
     fn a_program_that_obeys_stops_without_being_killed() {
         let (_folder, running) = start("exec cat /dev/zero >/dev/null");
         // `cat` dies of the signal: it ended by itself, though not with success.
-        assert!(!running.stop().unwrap());
+        running.ask_to_stop();
+        assert!(!running.stopped_well().unwrap());
     }
 
     #[test]

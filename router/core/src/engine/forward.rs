@@ -248,7 +248,8 @@ impl Engine {
         self.settle_origin(origin, Code::NOT_ATTACHED, &detail);
     }
 
-    fn local_detail(&self, endpoint: EndpointId) -> Detail {
+    /// What this router says of one of its own ways to an endpoint.
+    pub(super) fn local_detail(&self, endpoint: EndpointId) -> Detail {
         Detail {
             endpoint: Some(endpoint),
             router: Some(self.config.router.clone()),
@@ -263,7 +264,9 @@ impl Engine {
         if code != Code::BUSY && code != Code::NOT_ATTACHED {
             return;
         }
-        if let (Some(endpoint), Some(router)) = (&detail.endpoint, &detail.router) {
+        if let (Some(endpoint), Some(router)) = (&detail.endpoint, &detail.router)
+            && *router != self.config.router
+        {
             let ms = detail.retry_after_ms.unwrap_or(self.config.retry_after_ms);
             let number = self.presence.number();
             self.unavailable.mark(now, endpoint.clone(), router.clone(), code, ms, number);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use kernpost_codecs::receipts::{RebuiltReceipts, ReceiptsFrame, Subject};
-use kernpost_codecs::settlement::{Label, Settle, SettlementFrame};
-use kernpost_codecs::{CloseCode, Code, FrameFault, LaneKind, Party};
+use kernpost_codecs::settlement::{Detail, Label, Settle, SettlementFrame};
+use kernpost_codecs::{CloseCode, Code, EndpointId, FrameFault, LaneKind, Party};
 use kernpost_routing_table::KeyOwner;
 
 use super::Engine;
@@ -38,15 +38,39 @@ impl Engine {
     }
 
     fn on_settle(&mut self, now: Now, link: LinkId, settle: &Settle) -> Result<(), FrameFault> {
-        self.mark_unavailable(now, settle.code, &settle.detail);
         for label in settle.labels() {
             match self.settle_outbound(link, label) {
                 Found::Never => return Err(label_unknown(label)),
                 Found::Late => self.stats.late_settlements += 1,
-                Found::Open(entry) => self.settle_origin(entry.origin, settle.code, &settle.detail),
+                Found::Open(entry) => {
+                    let detail = self.vouched(link, &entry.recipient, settle);
+                    self.mark_unavailable(now, settle.code, &detail);
+                    self.settle_origin(entry.origin, settle.code, &detail);
+                }
             }
         }
         Ok(())
+    }
+
+    /// A settlement speaks of the recipient of its label and of nobody else, so that no endpoint makes another look busy. What
+    /// an endpoint side says of itself, this router says of its own attachment.
+    fn vouched(&self, link: LinkId, recipient: &EndpointId, settle: &Settle) -> Detail {
+        let said = &settle.detail;
+        let from_router = self.links.get(&link).is_some_and(|state| state.peer.is_router());
+        if !from_router && matches!(settle.code, Code::BUSY | Code::NOT_ATTACHED) {
+            let own = self.local_detail(recipient.clone());
+            return Detail {
+                retry_after_ms: said.retry_after_ms.or(own.retry_after_ms),
+                text: said.text.clone(),
+                ..own
+            };
+        }
+        match &said.endpoint {
+            Some(named) if named != recipient => {
+                Detail { endpoint: None, router: None, presence: None, ..said.clone() }
+            }
+            _ => said.clone(),
+        }
     }
 
     /// Receipts are rebuilt from the labels (WIRE 8.2), so issuer and subject are right by construction; a frame by another
