@@ -63,7 +63,8 @@ impl DirectoryDiff {
 
 impl fmt::Display for DirectoryDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = [("zone", &self.zones), ("route", &self.routes), ("endpoint", &self.endpoints), ("router", &self.routers)];
+        let kinds =
+            [("zone", &self.zones), ("route", &self.routes), ("endpoint", &self.endpoints), ("router", &self.routers)];
         for (kind, changes) in kinds {
             for name in &changes.added {
                 writeln!(f, "+ {kind} {name}")?;
@@ -100,7 +101,8 @@ fn routers(directory: &Directory) -> Named<'_, RouterEntry> {
 
 fn changes<T>(old: Named<'_, T>, new: Named<'_, T>, differences: impl Fn(&T, &T) -> Vec<String>) -> Changes {
     let both = old.iter().filter_map(|(name, before)| Some((name, *before, *new.get(name)?)));
-    let changed = both.map(|(name, before, after)| Change { name: name.clone(), differences: differences(before, after) });
+    let changed =
+        both.map(|(name, before, after)| Change { name: name.clone(), differences: differences(before, after) });
     Changes {
         changed: changed.filter(|change| !change.differences.is_empty()).collect(),
         added: new.keys().filter(|name| !old.contains_key(*name)).cloned().collect(),

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::{Digest, DirectoryVersion, UnixMs, ZoneVersion};
 
-pub use fault::{DirectoryError, DirectoryErrors, DirectoryFault, MOST_ERRORS};
 pub(crate) use fault::Findings;
+pub use fault::{DirectoryError, DirectoryErrors, DirectoryFault, MOST_ERRORS};
 
 use crate::floor::SerialFloor;
 use crate::model::{Scope, TrustAnchor, ZoneSnapshot};
@@ -69,7 +69,8 @@ impl Directory {
                 Err(error) => findings.add(None, name, DirectoryFault::Snapshot(error)),
             }
         }
-        opened.sort_by(|a, b| (&a.snapshot().zone, a.snapshot().serial).cmp(&(&b.snapshot().zone, b.snapshot().serial)));
+        opened
+            .sort_by(|a, b| (&a.snapshot().zone, a.snapshot().serial).cmp(&(&b.snapshot().zone, b.snapshot().serial)));
         let tree = tree::check(anchor, &opened, floor, now, &mut findings);
         let zones: Vec<Zone<'_>> = opened
             .iter()

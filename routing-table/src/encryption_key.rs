@@ -6,9 +6,9 @@ use bytes::Bytes;
 use coset::cbor::value::Value;
 use coset::iana::{Ec2KeyParameter, EnumI64, KeyType, OkpKeyParameter};
 use coset::{CborOrdering, CborSerializable, CoseKey, Label, RegisteredLabel};
+use kernpost_codecs::Digest;
 use kernpost_codecs::cbor::Writer;
 use kernpost_codecs::key::KeyId;
-use kernpost_codecs::Digest;
 
 /// Longest encryption key, in bytes of COSE_Key.
 pub const MAX_LEN: usize = 512;
@@ -22,7 +22,7 @@ const Y: i64 = Ec2KeyParameter::Y as i64;
 /// Parameter −4 of both: the private key.
 const D: i64 = OkpKeyParameter::D as i64;
 
-/// A public key for encryption: an EC2 or OKP COSE_Key in deterministic encoding, at most [`MAX_LEN`] bytes.
+/// A public key for encryption: an EC2 or OKP COSE_Key in deterministic encoding, at most 512 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncryptionKey {
     cose_key: Bytes,
@@ -52,7 +52,8 @@ impl EncryptionKey {
         if parameter(&key, D).is_some() {
             return Err(EncryptionKeyError("it contains a private key; publish the public half only"));
         }
-        let thumbprint = thumbprint_input(&key).ok_or(EncryptionKeyError("kty is neither EC2 nor OKP with crv and x"))?;
+        let thumbprint =
+            thumbprint_input(&key).ok_or(EncryptionKeyError("kty is neither EC2 nor OKP with crv and x"))?;
         Ok(Self { cose_key: Bytes::copy_from_slice(bytes), id: KeyId(Digest::of(&thumbprint)) })
     }
 

@@ -171,7 +171,11 @@ impl fmt::Display for Explanation {
         }
         for other in &self.candidates {
             let (service, place) = (&other.service_prefix, &other.jurisdiction_prefix);
-            writeln!(f, "  not {} of zone {} ({service} × {place}): {}", other.rule, other.zone, other.rejected_because)?;
+            writeln!(
+                f,
+                "  not {} of zone {} ({service} × {place}): {}",
+                other.rule, other.zone, other.rejected_because
+            )?;
         }
         Ok(())
     }

@@ -52,7 +52,11 @@ impl SerialFloor {
 
     /// All zones ever seen, sorted.
     pub fn zones(&self) -> impl Iterator<Item = ZoneVersion> + '_ {
-        self.0.iter().map(|(zone, (serial, digest))| ZoneVersion { zone: zone.clone(), serial: *serial, digest: *digest })
+        self.0.iter().map(|(zone, (serial, digest))| ZoneVersion {
+            zone: zone.clone(),
+            serial: *serial,
+            digest: *digest,
+        })
     }
 
     pub(crate) fn standing(&self, version: &ZoneVersion) -> Standing {

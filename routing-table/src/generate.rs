@@ -40,8 +40,13 @@ impl Shape {
     /// Service prefixes: 1 % any, 4 % group, 15 % object, 60 % activity, 20 % detail of a random catalogue key.
     /// Jurisdiction prefixes: 1 % any, 4 % Land, 5 % Bezirk, 30 % Kreis, 10 % Verband, 50 % Gemeinde of a random
     /// municipality. One catch-all rule (any service) for each Land.
-    pub const MILLION: Self =
-        Self { seed: 0x006b_6572_6e70_6f73, routes: 1_000_000, services: 4_813, municipalities: 10_952, endpoints: 1_000 };
+    pub const MILLION: Self = Self {
+        seed: 0x006b_6572_6e70_6f73,
+        routes: 1_000_000,
+        services: 4_813,
+        municipalities: 10_952,
+        endpoints: 1_000,
+    };
 }
 
 /// A generated zone and what it was drawn from.
@@ -167,7 +172,9 @@ impl Shape {
             };
             tries = tries.saturating_add(1);
             if tries / 20 > self.routes.max(1_000) {
-                return Err(shape(&"there are not so many different prefixes; ask for more services or municipalities"));
+                return Err(shape(
+                    &"there are not so many different prefixes; ask for more services or municipalities",
+                ));
             }
             if seen.insert(scope) {
                 let endpoint = random.pick(&ids).ok_or_else(|| shape(&"there has to be an endpoint"))?.clone();
@@ -186,10 +193,8 @@ impl Generated {
     pub fn sign(&self) -> Result<(TrustAnchor, Bytes), GenerateError> {
         let keys = [SigningKey::generate(Algorithm::Esp256)?, SigningKey::generate(Algorithm::Ed25519)?];
         let signed = snapshot::sign(&self.zone, &[&keys[0], &keys[1]])?;
-        let maintainers = Maintainers {
-            keys: keys.iter().map(|key| key.public().clone()).collect(),
-            threshold: DEFAULT_THRESHOLD,
-        };
+        let maintainers =
+            Maintainers { keys: keys.iter().map(|key| key.public().clone()).collect(), threshold: DEFAULT_THRESHOLD };
         Ok((TrustAnchor { root_zone: self.zone.zone.clone(), maintainers, minimum_serial: 1 }, signed))
     }
 

@@ -166,7 +166,11 @@ impl SignedSnapshot {
             };
             let signed = self.envelope.tbs_data(&[], signature);
             let good = key.algorithm() == *algorithm && key.verify(&signed, &signature.signature).is_ok();
-            if good { found.valid.insert(*id) } else { found.invalid.insert(*id) };
+            if good {
+                found.valid.insert(*id)
+            } else {
+                found.invalid.insert(*id)
+            };
         }
         found
     }

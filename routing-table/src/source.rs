@@ -4,15 +4,17 @@
 //! holds what is distributed: one signed `<zone>.zone` per zone and `trust-anchor.toml`. The *floor* file remembers
 //! serials across restarts. This is the only file of the crate that touches a disk; nothing here reads a clock.
 
-mod form;
 mod folder;
+mod form;
 
 use std::path::{Path, PathBuf};
 
 use kernpost_codecs::{Digest, ZoneId, ZoneVersion};
 use serde::{Deserialize, Serialize};
 
-pub use folder::{ANCHOR_FILE, DirectoryFolder, ZONE_EXTENSION, load_dir, load_snapshots, write_atomically, write_zone, zone_path};
+pub use folder::{
+    ANCHOR_FILE, DirectoryFolder, ZONE_EXTENSION, load_dir, load_snapshots, write_atomically, write_zone, zone_path,
+};
 use form::{AnchorForm, ZoneForm};
 
 use crate::floor::SerialFloor;
@@ -121,7 +123,10 @@ pub fn load_anchor(path: &Path) -> Result<TrustAnchor, SourceError> {
     let anchor = TrustAnchor::from(form);
     let (keys, threshold) = (anchor.maintainers.keys.len(), anchor.maintainers.threshold);
     if threshold == 0 || usize::try_from(threshold).is_ok_and(|needed| needed > keys) {
-        return Err(content(path, format!("threshold {threshold} with {keys} keys; it has to be 1 to the number of keys")));
+        return Err(content(
+            path,
+            format!("threshold {threshold} with {keys} keys; it has to be 1 to the number of keys"),
+        ));
     }
     if anchor.root_zone.as_str().contains('.') {
         return Err(content(path, "root_zone has to be one label, without a dot"));

@@ -23,8 +23,8 @@ use kernpost_codecs::{
 use smallvec::SmallVec;
 
 pub use compile::CompileError;
-pub use principals::{CompiledEndpoint, CompiledKey, CompiledRouter, IdentityUse, KeyOwner};
 use principals::Principals;
+pub use principals::{CompiledEndpoint, CompiledKey, CompiledRouter, IdentityUse, KeyOwner};
 use rows::Rows;
 use territories::Territories;
 
@@ -156,9 +156,7 @@ impl Table {
 
     /// Bytes held by the lookup structure (rows and route entries; names and keys not counted).
     pub fn lookup_bytes(&self) -> usize {
-        self.rows.bytes()
-            + self.routes.len() * size_of::<Route>()
-            + self.territories.bytes()
+        self.rows.bytes() + self.routes.len() * size_of::<Route>() + self.territories.bytes()
     }
 
     /// All rules with exactly these prefixes, in force or not, the earliest first.
@@ -169,12 +167,4 @@ impl Table {
         let rest = self.routes.get(start..).unwrap_or_default();
         rest.get(..rest.partition_point(|route| prefixes(route) == wanted)).unwrap_or_default()
     }
-}
-impl Table {
-    pub fn stats(&self) -> String { format!("rows {} KB terr {} {} KB routes {} MB route {}", self.rows.bytes()/1_000, self.territories.len(), self.territories.bytes()/1000, self.routes.len()*size_of::<Route>()/1_000_000, size_of::<Route>()) }
-    pub fn pl(&self, s: ServiceKey) -> usize { self.rows.pl(s) }
-    #[inline] pub fn lf(&self, p: usize, t: u32) -> usize { self.rows.lf(p,t) }
-    #[inline] pub fn rd(&self, p: usize, t: u32) -> u16 { self.rows.rd(p,t) }
-    #[inline] pub fn rd0(&self, p: usize, t: u32) -> u16 { self.rows.rd0(p,t) }
-    pub fn parts(&self, _s: ServiceKey, a: Ars) -> u32 { self.territories.number(a) }
 }

@@ -139,7 +139,9 @@ pub enum DirectoryFault {
     DelegatedTwice { first: ZoneId },
     #[error("delegates to the root zone or to itself; drop the delegation")]
     DelegatedUpward,
-    #[error("scope {scope} is not within what is delegated to this zone; narrow it or have the parent widen its scopes")]
+    #[error(
+        "scope {scope} is not within what is delegated to this zone; narrow it or have the parent widen its scopes"
+    )]
     ScopeTooWide { scope: Scope },
     #[error("delegates nothing; state at least one scope")]
     NoScope,
@@ -203,7 +205,9 @@ pub enum DirectoryFault {
     AcceptanceElsewhere { endpoint: String },
 
     // Successors.
-    #[error("succession of {ars} needs a delegation of all services there, which this zone has not; the parent states it")]
+    #[error(
+        "succession of {ars} needs a delegation of all services there, which this zone has not; the parent states it"
+    )]
     SuccessionOutside { ars: Ars },
     #[error("another successor of {old} is stated by zone {zone}; keep one")]
     SuccessorTwice { old: Ars, zone: ZoneId },

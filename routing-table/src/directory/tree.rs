@@ -10,9 +10,9 @@ use kernpost_codecs::{UnixMs, ZoneId};
 
 use super::fault::{DirectoryFault, Findings};
 use crate::floor::{SerialFloor, Standing};
+use crate::instant::instant_text;
 use crate::model::{Delegation, Maintainers, Scope, TrustAnchor, ZoneSnapshot};
 use crate::snapshot::SignedSnapshot;
-use crate::instant::instant_text;
 
 /// What the tree grants to the zones that were reached from the root.
 pub(super) struct Tree {

@@ -47,7 +47,8 @@ pub(super) fn payload(bytes: &[u8]) -> Decoded<ZoneSnapshot> {
 }
 
 fn snapshot(input: &mut Reader<'_>) -> Decoded<ZoneSnapshot> {
-    let (mut format, mut zone, mut serial, mut not_before, mut not_after, mut root) = (None, None, None, None, None, None);
+    let (mut format, mut zone, mut serial, mut not_before, mut not_after, mut root) =
+        (None, None, None, None, None, None);
     let (mut delegations, mut routers, mut endpoints) = (Vec::new(), Vec::new(), Vec::new());
     let (mut routes, mut acceptances, mut successors) = (Vec::new(), Vec::new(), Vec::new());
     let mut keys = input.map()?;
@@ -224,7 +225,8 @@ fn key(input: &mut Reader<'_>) -> Decoded<KeyEntry> {
 }
 
 fn router(input: &mut Reader<'_>) -> Decoded<RouterEntry> {
-    let (mut id, mut identities, mut addresses, mut signing, mut lost) = (None, Vec::new(), Vec::new(), Vec::new(), false);
+    let (mut id, mut identities, mut addresses, mut signing, mut lost) =
+        (None, Vec::new(), Vec::new(), Vec::new(), false);
     let mut keys = input.map()?;
     while let Some(field) = keys.next(input)? {
         match field {
@@ -240,7 +242,8 @@ fn router(input: &mut Reader<'_>) -> Decoded<RouterEntry> {
 }
 
 fn endpoint(input: &mut Reader<'_>) -> Decoded<EndpointEntry> {
-    let (mut id, mut signing, mut required_algorithms, mut encryption_keys) = (None, Vec::new(), Vec::new(), Vec::new());
+    let (mut id, mut signing, mut required_algorithms, mut encryption_keys) =
+        (None, Vec::new(), Vec::new(), Vec::new());
     let (mut identities, mut grants, mut reply_grant, mut budget) = (Vec::new(), Vec::new(), None, Budgets::default());
     let mut keys = input.map()?;
     while let Some(field) = keys.next(input)? {

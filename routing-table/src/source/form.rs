@@ -296,7 +296,6 @@ impl From<Level> for Assurance {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -401,7 +400,9 @@ impl From<&Delegation> for DelegationForm {
         let scopes = delegation.scopes.iter();
         Self {
             zone: Text(delegation.zone.clone()),
-            scopes: scopes.map(|s| ScopeForm { service: Text(s.service), jurisdiction: Text(s.jurisdiction) }).collect(),
+            scopes: scopes
+                .map(|s| ScopeForm { service: Text(s.service), jurisdiction: Text(s.jurisdiction) })
+                .collect(),
             keys: hex_keys(&delegation.maintainers.keys),
             threshold: delegation.maintainers.threshold,
         }

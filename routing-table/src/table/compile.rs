@@ -67,7 +67,7 @@ impl Table {
     pub fn compile(directory: &Directory, at: UnixMs, generation: u64) -> Result<Self, CompileError> {
         let principals = Principals::new(directory).ok_or(too_large("endpoints"))?;
         let mut routes = collect_routes(directory, &principals)?;
-        routes.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        routes.sort_unstable_by_key(order);
         if u32::try_from(routes.len()).is_err() {
             return Err(too_large("rules"));
         }

@@ -83,14 +83,14 @@ impl PerfectHash {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the shift leaves fewer bits than there are pilots")]
+    // Not lossy: the shift leaves fewer bits than there are pilots.
     fn bucket(&self, hash: u64) -> usize {
         (hash >> self.shift) as usize
     }
 
     /// Scales 32 well-mixed bits to the number of places.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below the number of places")]
+    // Not lossy: the product's upper half is below the number of places.
     fn displaced(&self, hash: u64, pilot: u16) -> usize {
         let mixed = (hash ^ u64::from(pilot).wrapping_mul(PILOT)).wrapping_mul(DISPLACE);
         (((mixed >> 32) * u64::from(self.places)) >> 32) as usize

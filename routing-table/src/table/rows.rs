@@ -66,23 +66,6 @@ impl Rows {
         }
     }
 
-    pub(super) fn pl(&self, service: ServiceKey) -> usize {
-        let Self::Narrow(r) = self else {return 0}; let key = key_of(service.as_u64()); r.hash.place(key) }
-    #[inline]
-    pub(super) fn lf(&self, p: usize, t: u32) -> usize {
-        let Self::Narrow(r) = self else {return 0};
-        let n = &r.nodes[p]; at_or_before(&n.begins, t as u16) + n.first_leaf as usize
-    }
-    #[inline]
-    pub(super) fn rd(&self, l: usize, t: u32) -> u16 {
-        let Self::Narrow(r) = self else {return 0};
-        let l=&r.leaves[l]; l.routes[at_or_before(&l.starts[1..], t as u16)&15]
-    }
-    #[inline]
-    pub(super) fn rd0(&self, l: usize, _t: u32) -> u16 {
-        let Self::Narrow(r) = self else {return 0};
-        let l=&r.leaves[l]; l.routes[0]
-    }
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         match self {

@@ -12,12 +12,8 @@ use kernpost_codecs::{Ars, JurisdictionLevel, JurisdictionPrefix};
 use super::perfect_hash::PerfectHash;
 
 /// Levels of the jurisdiction hierarchy between a Gemeinde and *any*, the most specific first.
-const LEVELS: [JurisdictionLevel; 4] = [
-    JurisdictionLevel::Verband,
-    JurisdictionLevel::Kreis,
-    JurisdictionLevel::Bezirk,
-    JurisdictionLevel::Land,
-];
+const LEVELS: [JurisdictionLevel; 4] =
+    [JurisdictionLevel::Verband, JurisdictionLevel::Kreis, JurisdictionLevel::Bezirk, JurisdictionLevel::Land];
 
 /// Bits of a number in a slot; the rest is the key.
 const NUMBER_BITS: u32 = 23;
@@ -41,10 +37,7 @@ impl Territories {
     /// Numbers the prefixes; `successors` are (old, new) pairs in force, already free of chains.
     ///
     /// `None` when there are 2^23 prefixes or more.
-    pub(super) fn new(
-        prefixes: impl Iterator<Item = JurisdictionPrefix>,
-        successors: &[(Ars, Ars)],
-    ) -> Option<Self> {
+    pub(super) fn new(prefixes: impl Iterator<Item = JurisdictionPrefix>, successors: &[(Ars, Ars)]) -> Option<Self> {
         let mut keys: Vec<u64> = prefixes.map(key_of_prefix).collect();
         keys.push(ANY);
         keys.sort_unstable();
@@ -78,7 +71,7 @@ impl Territories {
     #[inline]
     fn get(&self, key: u64) -> Option<u32> {
         let slot = *self.slots.get(self.hash.place(key))?;
-        #[expect(clippy::cast_possible_truncation, reason = "23 bits remain")]
+        // Not lossy: 23 bits remain.
         let number = (slot & ((1 << NUMBER_BITS) - 1)) as u32;
         (slot >> NUMBER_BITS == key).then_some(number)
     }
