@@ -256,7 +256,7 @@ pub struct Core {
     outputs: VecDeque<Output>,
     parked: VecDeque<Parked>,
     /// Versions being fetched or verified; `None`: nobody fetches it at the moment.
-    wanted: HashMap<DirectoryVersion, Option<SessionId>>,
+    wanted: BTreeMap<DirectoryVersion, Option<SessionId>>,
     unavailable: VecDeque<DirectoryVersion>,
     /// Snapshots of the directory in force, when they came over a link.
     snapshots: HashMap<Digest, Bytes>,
@@ -294,7 +294,7 @@ impl Core {
             ledger: Ledger::default(),
             outputs: VecDeque::new(),
             parked: VecDeque::new(),
-            wanted: HashMap::new(),
+            wanted: BTreeMap::new(),
             unavailable: VecDeque::new(),
             snapshots: HashMap::new(),
             recompile_us: None,

@@ -88,7 +88,7 @@ fn sentence(outcome: &SendOutcome, latency_ms: f64) -> String {
             format!("refused: {id} was certainly not handed on; {code}{text} ({} attempts)", outcome.attempts)
         }
         FinalOutcome::Undecided => format!(
-            "undecided: {id} may or may not have arrived; {code} ({} attempts). Send it again with the same id to find out",
+            "undecided: {id} may or may not have arrived; {code} ({} attempts); its recipient knows",
             outcome.attempts
         ),
         other => format!("{}: {id}, signed by {issuer}", other.name()),

@@ -71,9 +71,6 @@ pub struct EnvelopeArgs {
     /// Seconds until the message expires; at most 2,592,000.
     #[arg(long, value_name = "SECONDS", default_value_t = 2_592_000)]
     pub lifetime: u32,
-    /// Send under this id: to find out about an earlier message whose outcome is undecided.
-    #[arg(long, value_name = "MESSAGE ID")]
-    pub id: Option<MessageId>,
 }
 
 /// How long to wait, and how the outcome is told.
@@ -137,7 +134,7 @@ impl EnvelopeArgs {
             None => any_service()?,
         };
         let jurisdiction = self.jurisdiction.unwrap_or(Ars::FEDERAL);
-        let mut outgoing = Outgoing::new(self.id.unwrap_or_else(fresh_id), from, service, jurisdiction, payload);
+        let mut outgoing = Outgoing::new(fresh_id(), from, service, jurisdiction, payload);
         outgoing.recipient.clone_from(&self.to);
         outgoing.case = self.case.clone().map(Bytes::from);
         outgoing.assurance = self.assurance;

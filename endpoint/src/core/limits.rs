@@ -7,13 +7,14 @@ pub struct Limits {
     pub outbox_messages: usize,
     /// Statement and payload bytes the outbox holds. Default 64 MiB; at least 65 KiB.
     pub outbox_bytes: usize,
-    /// Messages accepted from the routers and not yet journalled. Default 8,192; 1..=1,048,576.
+    /// Messages accepted from the routers and not yet journalled. Default 16,384; 1..=1,048,576.
     pub inbox_messages: usize,
     /// Their statement and payload bytes. Default 64 MiB.
     pub inbox_bytes: usize,
-    /// Entries granted per link and class (WIRE 7.1). Default 1,024; 1..=65,536.
+    /// Entries granted per link and class (WIRE 7.1). Default 4,096; 1..=65,536. A router gives each endpoint of
+    /// a link that attaches several at most 1/8 of it (WIRE 7.3).
     pub credit_entries: u64,
-    /// Bytes granted per link and class. Default 2 MiB. Worst case: links × 3 × this, bounded again by `inbox_bytes`.
+    /// Bytes granted per link and class. Default 8 MiB. Worst case: links × 3 × this, bounded again by `inbox_bytes`.
     pub credit_bytes: u64,
     /// Checked roots remembered in the process. Default 8,192 (about 40 bytes each, twice).
     pub root_cache: usize,
@@ -42,10 +43,10 @@ impl Default for Limits {
         Self {
             outbox_messages: 16_384,
             outbox_bytes: 64 << 20,
-            inbox_messages: 8_192,
+            inbox_messages: 16_384,
             inbox_bytes: 64 << 20,
-            credit_entries: 1_024,
-            credit_bytes: 2 << 20,
+            credit_entries: 4_096,
+            credit_bytes: 8 << 20,
             root_cache: 8_192,
             versions: 8,
             parked_receipts: 256,

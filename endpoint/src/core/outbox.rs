@@ -251,7 +251,10 @@ impl Outbox {
         let destination = slot.destination.clone();
         let busy = matches!(code, Code::BUSY | Code::NOT_ATTACHED | Code::OVER_BUDGET) && !slot.ask;
         slot.avoid = (code.retry() == Retry::Elsewhere).then_some(router);
-        let wait_ms = self.waits.draw(slot.setbacks).max(retry_after_ms);
+        let drawn_ms = self.waits.draw(slot.setbacks);
+        // The throttle spaces out further attempts to a busy destination; waiting longer here would only let later
+        // messages overtake.
+        let wait_ms = if busy && retry_after_ms > 0 { retry_after_ms } else { drawn_ms.max(retry_after_ms) };
         slot.setbacks = slot.setbacks.saturating_add(1);
         if code.is_undecided() {
             ledger.undecided_attempts += 1;
@@ -270,7 +273,7 @@ impl Outbox {
             // It can no longer count as refused: only the recipient or a spool knows. Keep asking until the timeout.
             slot.ask = true;
         }
-        let at_once = slot.avoid.is_some() && slot.setbacks <= 2 || code == Code::UNKNOWN_MESSAGE && slot.setbacks <= 2;
+        let at_once = slot.setbacks <= 2 && (slot.avoid.is_some() || code == Code::UNKNOWN_MESSAGE);
         let until_us = if at_once { now.mono_us } else { now.after_ms(wait_ms) };
         self.rest(ticket, until_us);
         let released = if busy {

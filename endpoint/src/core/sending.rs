@@ -50,10 +50,7 @@ impl Core {
         self.ledger.accepted += 1;
         self.ledger.open += 1;
         self.outputs.push_back(Output::Sent { sender: outgoing.sender.clone(), message: outgoing.id });
-        let destination = match &outgoing.recipient {
-            Some(recipient) => Destination::Explicit(recipient.clone()),
-            None => Destination::Route(outgoing.service, outgoing.jurisdiction),
-        };
+        let destination = self.destination(outgoing);
         let case = outgoing.case.clone().map(|case| CaseKey { sender, class: outgoing.class, case });
         Ok(self.outbox.accept(Slot {
             sender,
@@ -76,6 +73,22 @@ impl Core {
             custody: None,
             signed: None,
         }))
+    }
+
+    /// Where a message will probably go: the explicit recipient, else whom the directory held here names first. Only a
+    /// hint, for what a busy signal holds back and for the order of entries in a bundle: the router chooses.
+    fn destination(&self, outgoing: &Outgoing) -> Destination {
+        if let Some(recipient) = &outgoing.recipient {
+            return Destination::Endpoint(recipient.clone());
+        }
+        let route = self.versions.current().and_then(|table| {
+            let first = table.lookup(outgoing.service, outgoing.jurisdiction)?.endpoints.first()?;
+            table.endpoint_entry(*first)
+        });
+        match route {
+            Some(entry) => Destination::Endpoint(entry.id.clone()),
+            None => Destination::Route(outgoing.service, outgoing.jurisdiction),
+        }
     }
 
     /// Turns everything that accumulated into output: control frames, attachments, bundles, settlements, credit.

@@ -184,7 +184,8 @@ impl Session {
             Stream::Settlement => Home::Settlement,
         };
         let known = frame_type::check(kind, home)?;
-        if !self.is_up() && !(stream == Stream::Control && kind == frame_type::HELLO) {
+        let is_hello = stream == Stream::Control && kind == frame_type::HELLO;
+        if !self.is_up() && !is_hello {
             return self.keep_early(stream, kind, body);
         }
         if !known {

@@ -1,7 +1,7 @@
 //! Which signed zones made up a directory version?
 //!
 //! A version is the hash of its zones' list (WIRE 3.5), so a heap of snapshots, old and new, is enough to find it: every
-//! combination with one snapshot per zone, or none, is tried, the newest first. Nothing is verified here.
+//! combination with one snapshot per zone, or none, is tried, the newest first, up to a bound. Nothing is verified here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,9 @@ pub enum NotHeld {
         snapshots: usize,
     },
     /// There are too many snapshots to try.
-    #[error("{snapshots} zone snapshots can be combined in more ways than are tried; leave out those of other years")]
+    #[error(
+        "{snapshots} zone snapshots can be combined in more ways than are tried; keep only those of the receipt's time"
+    )]
     TooMany {
         /// How many snapshots there were to combine.
         snapshots: usize,
@@ -37,22 +39,16 @@ pub enum NotHeld {
 pub fn assemble(version: &DirectoryVersion, snapshots: &[Bytes]) -> Result<Vec<Bytes>, NotHeld> {
     let zones = by_zone(snapshots);
     let held = zones.iter().map(Vec::len).sum();
-    let ways = zones.iter().try_fold(1_u64, |ways, zone| ways.checked_mul(zone.len() as u64 + 1));
-    if ways.is_none_or(|ways| ways > MOST_COMBINATIONS) {
-        return Err(NotHeld::TooMany { snapshots: held });
-    }
-    let mut choice = vec![0; zones.len()];
-    loop {
-        let chosen: Vec<&(ZoneVersion, Bytes)> =
-            zones.iter().zip(&choice).filter_map(|(zone, at): (_, &usize)| zone.get(*at)).collect();
-        let list: Vec<ZoneVersion> = chosen.iter().map(|(zone, _)| zone.clone()).collect();
-        if DirectoryVersion::of(&list) == *version {
-            return Ok(chosen.into_iter().map(|(_, bytes)| bytes.clone()).collect());
+    let mut search = Search { version, choice: vec![0; zones.len()], zones: &zones, tries_left: MOST_COMBINATIONS };
+    for deviations in 0..=zones.len() {
+        if search.deviate(0, deviations) {
+            return Ok(search.chosen().map(|(_, bytes)| bytes.clone()).collect());
         }
-        if !advance(&mut choice, &zones) {
-            return Err(NotHeld::NoCombination { snapshots: held });
+        if search.tries_left == 0 {
+            return Err(NotHeld::TooMany { snapshots: held });
         }
     }
+    Err(NotHeld::NoCombination { snapshots: held })
 }
 
 type Held = Vec<(ZoneVersion, Bytes)>;
@@ -75,16 +71,53 @@ fn by_zone(snapshots: &[Bytes]) -> Vec<Held> {
     zones
 }
 
-/// The next combination; the place after a zone's last snapshot stands for none. False after the last one.
-fn advance(choice: &mut [usize], zones: &[Held]) -> bool {
-    for (at, zone) in choice.iter_mut().zip(zones) {
-        if *at < zone.len() {
-            *at += 1;
-            return true;
+/// Combinations by how many zones deviate from their newest snapshot: what changed last is found first.
+struct Search<'a> {
+    version: &'a DirectoryVersion,
+    zones: &'a [Held],
+    /// Place among each zone's snapshots; the place after the last one stands for none.
+    choice: Vec<usize>,
+    tries_left: u64,
+}
+
+impl Search<'_> {
+    /// Tries every choice in which exactly `deviations` zones from `start` on deviate; true when one is the version, and
+    /// then `choice` is it.
+    fn deviate(&mut self, start: usize, deviations: usize) -> bool {
+        if deviations == 0 {
+            return self.fits();
         }
-        *at = 0;
+        for zone in start..self.zones.len() {
+            let places = self.zones.get(zone).map_or(0, Vec::len);
+            for place in 1..=places {
+                self.choose(zone, place);
+                if self.deviate(zone + 1, deviations - 1) {
+                    return true;
+                }
+                if self.tries_left == 0 {
+                    return false;
+                }
+            }
+            self.choose(zone, 0);
+        }
+        false
     }
-    false
+
+    fn choose(&mut self, zone: usize, place: usize) {
+        if let Some(choice) = self.choice.get_mut(zone) {
+            *choice = place;
+        }
+    }
+
+    fn fits(&mut self) -> bool {
+        self.tries_left = self.tries_left.saturating_sub(1);
+        let list: Vec<ZoneVersion> = self.chosen().map(|(zone, _)| zone.clone()).collect();
+        DirectoryVersion::of(&list) == *self.version
+    }
+
+    fn chosen(&self) -> impl Iterator<Item = &(ZoneVersion, Bytes)> {
+        self.zones.iter().zip(&self.choice).filter_map(|(zone, place)| zone.get(*place))
+    }
 }
 
 #[cfg(test)]
@@ -120,9 +153,18 @@ mod tests {
     }
 
     #[test]
-    fn a_heap_that_is_too_large_is_not_searched() {
+    fn in_a_large_directory_what_changed_last_is_found_and_the_search_ends() {
         let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
-        let heap: Vec<Bytes> = (0..20).map(|zone| signed(&key, &format!("z{zone}"), 1)).collect();
-        assert_eq!(assemble(&version(&[&heap[0]]), &heap), Err(NotHeld::TooMany { snapshots: 20 }));
+        let old: Vec<Bytes> = (0..40).map(|zone| signed(&key, &format!("z{zone}"), 1)).collect();
+        let mut heap = old.clone();
+        heap.extend((0..40).map(|zone| signed(&key, &format!("z{zone}"), 2)));
+        let newest: Vec<&Bytes> = heap.iter().skip(40).collect();
+        assert_eq!(assemble(&version(&newest), &heap).unwrap().len(), 40);
+        let mut before = newest.clone();
+        before[17] = &old[17];
+        before[30] = &old[30];
+        assert_eq!(assemble(&version(&before), &heap).unwrap().len(), 40);
+        let all_old: Vec<&Bytes> = old.iter().collect();
+        assert_eq!(assemble(&version(&all_old), &heap), Err(NotHeld::TooMany { snapshots: 80 }));
     }
 }

@@ -96,8 +96,12 @@ fn prometheus_rules() -> Result<()> {
     workspace::run(promtool().args(["test", "rules", "kernpost.rules.test.yml"]))
 }
 
+/// Building for `--workspace` also builds the programs that the end-to-end tests start; told where they are, the tests do
+/// not build them again for one package, whose dependencies would have other features.
 fn workspace_tests() -> Result<()> {
-    workspace::run(workspace::cargo().args(["test", "--workspace"]))
+    workspace::run(workspace::cargo().args(["test", "--workspace", "--no-run"]))?;
+    let programs = workspace::target().join("debug");
+    workspace::run(workspace::cargo().args(["test", "--workspace"]).env("KERNPOST_PROGRAMS", programs))
 }
 
 /// The table's publish and read under every interleaving loom can think of.

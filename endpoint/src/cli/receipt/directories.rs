@@ -10,6 +10,7 @@ use kernpost_codecs::time::SKEW_MS;
 use kernpost_codecs::{Digest, DirectoryVersion, UnixMs, ZoneVersion};
 use kernpost_endpoint::offline::audit::Check;
 use kernpost_endpoint::offline::versions::assemble;
+use kernpost_routing_table::snapshot::SignedSnapshot;
 use kernpost_routing_table::source::load_snapshots;
 use kernpost_routing_table::{Directory, SerialFloor, Table, TrustAnchor, instant_text};
 
@@ -81,10 +82,9 @@ impl Directories {
     /// The snapshots of the stated version, and where they are from.
     fn find(&self, version: &DirectoryVersion) -> Result<(Vec<Bytes>, String), String> {
         let current: Vec<Bytes> = self.current.iter().map(|(_, bytes)| bytes.clone()).collect();
-        if let Ok(found) = assemble(version, &current)
-            && found.len() == current.len()
-        {
-            return Ok((found, "the version in the folder".to_owned()));
+        let opened = current.iter().map(|bytes| SignedSnapshot::open(bytes.clone()).map(|signed| signed.version()));
+        if opened.collect::<Result<Vec<_>, _>>().is_ok_and(|zones| DirectoryVersion::of(&zones) == *version) {
+            return Ok((current, "the version in the folder".to_owned()));
         }
         let stated = format!("the receipt states {version}, the folder holds another one");
         let Some((name, older)) = &self.older else {

@@ -237,6 +237,21 @@ fn an_older_directory_version_is_asked_for_and_found_among_snapshots() {
 }
 
 #[test]
+fn a_routers_history_names_the_zones_of_a_version() {
+    let desk = Desk::new();
+    std::fs::create_dir_all(desk.path("history")).unwrap();
+    let directory = desk.network.directory();
+    let mut list = String::new();
+    for (zone, signed) in directory.versions().iter().zip(directory.signed()) {
+        std::fs::write(desk.path("history").join(format!("{}.zone", zone.digest)), signed).unwrap();
+        list.push_str(&format!("{} {} {}\n", zone.zone, zone.serial, zone.digest));
+    }
+    std::fs::write(desk.path("history").join(format!("{}.version", directory.version().0)), list).unwrap();
+    std::fs::remove_file(desk.path("directory/sn.zone")).unwrap();
+    desk.verified(&format!("{VERIFY} --snapshots @/history"));
+}
+
+#[test]
 fn snapshots_that_do_not_hold_the_version_are_named() {
     let desk = Desk::new();
     std::fs::remove_file(desk.path("directory/sn.zone")).unwrap();

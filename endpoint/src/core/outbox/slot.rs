@@ -11,7 +11,7 @@ use crate::core::proof::{ReceiptProof, TreeProof};
 /// Where a message goes: what a busy signal holds back, and the order of entries in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Destination {
-    Explicit(EndpointId),
+    Endpoint(EndpointId),
     Route(ServiceKey, Ars),
 }
 

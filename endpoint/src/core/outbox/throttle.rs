@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn destination() -> Destination {
-        Destination::Explicit("sn/leipzig".parse().unwrap())
+        Destination::Endpoint("sn/leipzig".parse().unwrap())
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
     fn more_destinations_than_the_bound_are_not_remembered() {
         let mut throttle = Throttle::new(1);
         throttle.on_busy(&destination(), 10);
-        let other = Destination::Explicit("sn/dresden".parse().unwrap());
+        let other = Destination::Endpoint("sn/dresden".parse().unwrap());
         throttle.on_busy(&other, 10);
         assert!(throttle.admit(0, &other, Ticket(1)));
     }

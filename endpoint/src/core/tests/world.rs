@@ -306,10 +306,10 @@ impl World {
                 return;
             }
             for (stream, bytes) in portal {
-                self.from_portal(stream, bytes);
+                self.portal_said(stream, bytes);
             }
             for (stream, bytes) in authority {
-                self.from_authority(stream, bytes);
+                self.authority_said(stream, bytes);
             }
         }
     }
@@ -361,7 +361,7 @@ impl World {
         }
     }
 
-    fn from_portal(&mut self, stream: Stream, bytes: Bytes) {
+    fn portal_said(&mut self, stream: Stream, bytes: Bytes) {
         let mut decoder = FrameDecoder::new();
         decoder.push(bytes);
         while let Some(frame) = decoder.next().unwrap() {
@@ -416,7 +416,7 @@ impl World {
         }
     }
 
-    fn from_authority(&mut self, stream: Stream, bytes: Bytes) {
+    fn authority_said(&mut self, stream: Stream, bytes: Bytes) {
         let mut decoder = FrameDecoder::new();
         decoder.push(bytes);
         while let Some(frame) = decoder.next().unwrap() {
