@@ -322,3 +322,14 @@ fn nothing_is_watched_any_longer_once_everything_settled() {
     rig.answer(to, &city, &written.parts[0].1, 0);
     assert_eq!(rig.engine.poll_deadline(), None);
 }
+
+#[test]
+fn a_process_that_only_sends_is_not_preferred_as_a_recipient() {
+    let Cast { mut rig, portal, city, .. } = cast(|_| {});
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let sending = rig.endpoints_link("tool", &[&city]);
+    let receiving = rig.endpoints_link("provider", &[&city]);
+    rig.grant(receiving, 100);
+    let written = rig.send(from, &portal, LEIPZIG, 50);
+    assert_eq!((written.entries_on(receiving), written.entries_on(sending)), (50, 0));
+}

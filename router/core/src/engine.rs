@@ -16,7 +16,7 @@ use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Class, CloseCode, Code, FrameFault, LaneKind};
 use kernpost_routing_table::Table;
 
-use crate::collections::Map;
+use crate::collections::{Map, Set};
 use crate::config::EngineConfig;
 use crate::crossing::Crossing;
 use crate::event::{EngineEvent, EngineOutput};
@@ -54,6 +54,8 @@ pub struct Engine {
     /// (until µs, link, class) of the front of every queue that waits for credit.
     waits: BTreeSet<(u64, LinkId, Class)>,
     settling: Settling,
+    /// Links of endpoint sides that never granted credit.
+    silent: Set<LinkId>,
     /// Links whose credit may have grown in this turn.
     credited: Vec<LinkId>,
     outputs: VecDeque<EngineOutput>,
@@ -78,6 +80,7 @@ impl Engine {
             deadlines: BTreeSet::new(),
             waits: BTreeSet::new(),
             settling: Settling::default(),
+            silent: Set::default(),
             credited: Vec::new(),
             outputs: VecDeque::new(),
             draining: false,

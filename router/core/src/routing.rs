@@ -3,8 +3,9 @@
 //! The rules, in order:
 //! 1. Ingress: an explicit recipient must exist; otherwise the table names the endpoints in order, and the first that has an
 //!    available attachment is chosen; if none has, the first that has any is reported `busy`, else `not-attached`.
-//! 2. Among an endpoint's attachments: available before unavailable, then the journal preferred by rendezvous hash of
-//!    (journal, sender, case or message id), then this worker, this router, a direct neighbour, a relay.
+//! 2. Among an endpoint's attachments: available before unavailable, then links that have granted credit before those that
+//!    never did (a process that only sends), then the journal preferred by rendezvous hash of (journal, sender, case or
+//!    message id), then this worker, this router, a direct neighbour, a relay.
 //! 3. Transit and egress follow the hop header; egress checks its own table (`stale-route`).
 //!
 //! An (endpoint, router) that answered `busy` or `not-attached` counts as unavailable until retry-after, or until a newer
@@ -16,7 +17,7 @@ use foldhash::fast::FixedState;
 use kernpost_codecs::{Code, EndpointId, MessageRef, RouterId};
 use kernpost_routing_table::{CompiledEndpoint, EndpointIndex, Table};
 
-use crate::collections::Map;
+use crate::collections::{Map, Set};
 use crate::event::Place;
 use crate::link::{LinkId, WorkerId};
 use crate::now::Now;
@@ -110,6 +111,8 @@ pub struct Routing<'a> {
     pub presence: &'a PresenceView,
     /// What answered busy lately.
     pub unavailable: &'a Unavailable,
+    /// Links of this worker that never granted credit.
+    pub silent: &'a Set<LinkId>,
 }
 
 impl Routing<'_> {
@@ -182,7 +185,8 @@ impl Routing<'_> {
                 }
                 continue;
             }
-            let rank = Rank { journal: rendezvous(&at.journal, spread), near: u8::MAX - self.distance(&way) };
+            let takes = !self.silent.contains(&way.link);
+            let rank = Rank { takes, journal: rendezvous(&at.journal, spread), near: u8::MAX - self.distance(&way) };
             if best.as_ref().is_none_or(|(held, _)| rank > *held) {
                 best = Some((rank, way));
             }
@@ -219,6 +223,7 @@ impl Routing<'_> {
 /// Higher is better; the journal decides before nearness, so that all messages of a case meet the same journal.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    takes: bool,
     journal: u64,
     near: u8,
 }

@@ -1,6 +1,6 @@
 //! The invariants of design section 10's first simulation, as facts collected along the run and judged at once.
 //!
-//! - a *delivered* or *rejected* that a sender believes is in the recipient's durable journal, with the same leaf;
+//! - a *delivered* or *rejected* that a sender believes is in the durable journal of the endpoint that issued it;
 //! - a message that ended *refused* was never handed to an application;
 //! - no ticket finishes twice; nothing is handed over again after its verdict became durable;
 //! - every router's and every core's ledger balances after every step;
@@ -50,7 +50,10 @@ impl Facts {
         }
         *self.outcomes.entry(outcome.outcome.name()).or_insert(0) += 1;
         let key = (sender.clone(), outcome.id);
-        let journalled = endpoints.iter().find_map(|node| node.disk.journal.get(&key));
+        // Two endpoints may be responsible, one after the other; each answers for its own journal.
+        let issuer = outcome.issuer.as_ref().map(ToString::to_string);
+        let issued_by = endpoints.iter().find(|node| issuer.as_deref() == Some(node.id.as_str()));
+        let journalled = issued_by.and_then(|node| node.disk.journal.get(&key));
         if outcome.outcome != FinalOutcome::Delivered {
             self.not_delivered.insert(outcome.id);
         }

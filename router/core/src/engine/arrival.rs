@@ -145,8 +145,14 @@ impl Engine {
             }
         }
         authorise(table, admitted, &message)?;
-        let routing =
-            Routing { worker: self.worker, now, table, presence: &self.presence, unavailable: &self.unavailable };
+        let routing = Routing {
+            worker: self.worker,
+            now,
+            table,
+            presence: &self.presence,
+            unavailable: &self.unavailable,
+            silent: &self.silent,
+        };
         let (recipient, way) = match &entry.hop.recipient {
             None => routing.choose(&message)?,
             Some(recipient) => routing.follow(&message, recipient)?,

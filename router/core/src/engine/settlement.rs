@@ -22,6 +22,9 @@ impl Engine {
             Some(SettlementFrame::Credit { class, entries, bytes }) => {
                 if let Some(state) = self.links.get_mut(&link) {
                     state.outbound_mut(class).allowance.on_credit(entries, bytes);
+                    if entries > 0 {
+                        self.silent.remove(&link);
+                    }
                     self.send_waiting(now, link, class);
                 }
                 Ok(())
