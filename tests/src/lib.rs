@@ -1,4 +1,5 @@
-//! Support for Kernpost's tests: a small signed world, and a simulation of routers and endpoints in virtual time.
+//! Support for Kernpost's tests: a small signed world; a simulation of routers and endpoints in virtual time; real router
+//! processes with certificates, and a bare client that speaks the protocol to them.
 //!
 //! The tests themselves are in `tests/tests/`; `README.md` says which kinds there are and why each exists.
 #![allow(
@@ -9,6 +10,11 @@
     reason = "test support: a broken premise should stop the test where it broke"
 )]
 
+pub mod certificates;
+pub mod client_process;
+pub mod process;
 pub mod rig;
+pub mod scene;
 pub mod simulation;
+pub mod wire_client;
 pub mod world;
