@@ -261,6 +261,8 @@ pub struct Core {
     /// Snapshots of the directory in force, when they came over a link.
     snapshots: HashMap<Digest, Bytes>,
     recompile_us: Option<u64>,
+    /// When a router is asked again which directory it uses.
+    check_us: Option<u64>,
     journal: [u8; 16],
     directory: DirectoryFrom,
     limits: Limits,
@@ -298,6 +300,7 @@ impl Core {
             unavailable: VecDeque::new(),
             snapshots: HashMap::new(),
             recompile_us: None,
+            check_us: None,
             journal: config.journal,
             directory: config.directory,
             limits: config.limits,
@@ -522,7 +525,7 @@ impl Core {
     /// When [`Core::handle_timeout`] wants to be called, in microseconds of [`Now::mono_us`].
     pub fn poll_deadline(&self) -> Option<u64> {
         let sessions = self.sessions.values().filter_map(Session::poll_deadline).min();
-        [sessions, self.outbox.poll_deadline(), self.recompile_us].into_iter().flatten().min()
+        [sessions, self.outbox.poll_deadline(), self.recompile_us, self.check_us].into_iter().flatten().min()
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Limits {
     pub hello_timeout_ms: u64,
     /// Life of an attach token, ms. Default 12 h; at most 24 h (WIRE 3.2). It is renewed after half of it.
     pub attachment_ms: u64,
+    /// How often a router is asked whether attachments still stand and which directory it uses, ms. Default 15,000.
+    pub check_ms: u64,
     /// First wait before a refused or undecided message is tried again, ms; doubles each time. Default 20.
     pub retry_first_ms: u64,
     /// Longest such wait, ms. Default 5,000.
@@ -55,6 +57,7 @@ impl Default for Limits {
             received_deadline_ms: 30_000,
             hello_timeout_ms: 10_000,
             attachment_ms: 12 * 3_600_000,
+            check_ms: 15_000,
             retry_first_ms: 20,
             retry_longest_ms: 5_000,
         }

@@ -134,6 +134,11 @@ impl Outbox {
         Some((*ticket, slot.leaf, slot.statement.clone()))
     }
 
+    /// Which endpoint sends this open message.
+    pub fn sender(&self, ticket: Ticket) -> Option<usize> {
+        self.slots.get(&ticket).map(|slot| slot.sender)
+    }
+
     /// Takes a message; the caller has checked `is_full_for` and `holds`.
     pub fn accept(&mut self, slot: Slot) -> Ticket {
         let ticket = Ticket(self.next);

@@ -19,17 +19,18 @@ use super::{Core, Event, Now, Output, Parked};
 impl Core {
     pub(super) fn on_session_event(&mut self, now: Now, id: SessionId, event: SessionEvent) {
         match event {
-            SessionEvent::Up { directory, clock_offset_ms } => self.on_up(id, directory, clock_offset_ms),
+            SessionEvent::Up { directory, clock_offset_ms } => self.on_up(now, id, directory, clock_offset_ms),
             SessionEvent::Attached { endpoint } => self.on_attached(id, endpoint),
             SessionEvent::AttachRefused { endpoint, code, text } => self.on_attach_refused(id, endpoint, code, text),
             SessionEvent::Settled { ticket, code, detail } => {
                 let router = self.sessions.get(&id).map_or(usize::MAX, |session| session.router_index);
+                self.mend(now, id, ticket, code);
                 self.outbox.on_settled(now, &mut self.ledger, ticket, router, code, &detail);
             }
             SessionEvent::Late { settlements } => self.ledger.late_settlements += settlements,
             SessionEvent::Receipts(frame) => self.on_receipts(now, id, frame),
             SessionEvent::Part { class, sequence, part } => self.on_part(now, id, class, sequence, &part),
-            SessionEvent::Resolved { ticket, answer } => self.outputs.push_back(Output::Resolved { ticket, answer }),
+            SessionEvent::Resolved { ticket, answer } => self.on_resolved(id, ticket, answer),
             SessionEvent::Fetched(end) => self.on_fetched(now, end),
             SessionEvent::Draining => {
                 self.place();

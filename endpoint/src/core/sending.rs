@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kernpost_codecs::attach::AttachToken;
 use kernpost_codecs::frame::LONGEST_BODY;
+use kernpost_codecs::key::KeyId;
 use kernpost_codecs::part::{BundleBuilder, HopHeader, LONGEST_INLINE_PAYLOAD, Part};
 use kernpost_codecs::settlement::Detail;
 use kernpost_codecs::statement::Attachment;
@@ -16,10 +17,12 @@ use kernpost_codecs::statement::{
 };
 use kernpost_codecs::tree::leaf_hash;
 use kernpost_codecs::{Class, Code, LinkIdentity};
+use smallvec::SmallVec;
 
 use super::outbox::{CaseKey, Chosen, Destination, Lane, Room, Slot, Stage};
 use super::outgoing::{Outgoing, SendError, Ticket};
 use super::proof::TreeProof;
+use super::session::attachments::Token;
 use super::session::outbound::Sent;
 use super::session::settlements::Signing;
 use super::session::{Session, SessionId, Stream};
@@ -122,6 +125,13 @@ impl Core {
         for position in session.attachments.take_due(now, room) {
             let Some(one) = session.attachments.all.get(position) else { continue };
             let Some(signer) = self.signers.get(one.endpoint) else { continue };
+            let keys = signer.current(table, now.wall);
+            let kids: SmallVec<[KeyId; 2]> = keys.iter().map(|key| key.public().id()).collect();
+            if let Some(held) = one.token.as_ref().filter(|held| held.renew_us > now.mono_us && held.kids == kids) {
+                let token = held.bytes.clone();
+                session.attach(position, token);
+                continue;
+            }
             let identity = session.attachments.identity(one).cloned();
             self.epoch = self.epoch.saturating_add(1).max(now.wall.0.saturating_mul(1_000));
             let attachment = Attachment {
@@ -132,10 +142,12 @@ impl Core {
                 expires: now.wall.plus_ms(self.limits.attachment_ms),
                 journal: self.journal,
             };
-            match AttachToken::sign(&attachment, &signer.current(table, now.wall)) {
+            match AttachToken::sign(&attachment, &keys) {
                 Ok(token) => {
+                    let renew_us = now.after_ms(self.limits.attachment_ms / 2);
                     if let Some(one) = session.attachments.all.get_mut(position) {
                         one.epoch = self.epoch;
+                        one.token = Some(Token { bytes: token.clone(), kids, renew_us, confirmed: false });
                     }
                     session.attach(position, token);
                 }

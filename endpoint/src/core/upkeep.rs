@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::digest::Digest;
 use kernpost_codecs::settlement::Detail;
-use kernpost_codecs::{Code, DirectoryVersion, FrameFault, ZoneVersion};
+use kernpost_codecs::{Ars, Code, DirectoryVersion, FrameFault, ServiceKey, ZoneVersion};
 use kernpost_routing_table::Table;
 
+use super::outgoing::Ticket;
 use super::session::SessionId;
 use super::session::control::Resolution;
 use super::session::fetch::FetchEvent;
@@ -15,9 +16,15 @@ use super::{Core, DirectoryFrom, Event, Now, Output, Verified};
 
 /// Versions remembered as not to be had, so that they are not asked for again and again.
 const MOST_UNAVAILABLE: usize = 32;
+/// The ticket of a question that is only asked for the directory version in its answer; shells count from 0.
+const DIRECTORY_CHECK: u64 = u64::MAX;
+/// What that question is about; any service serves.
+const ANY_SERVICE: u64 = 99_000_000_000_000;
+/// How soon the directory is checked after a refusal that speaks for another one, ms.
+const SOON_MS: u64 = 100;
 
 impl Core {
-    pub(super) fn on_up(&mut self, id: SessionId, directory: Vec<ZoneVersion>, clock_offset_ms: i64) {
+    pub(super) fn on_up(&mut self, now: Now, id: SessionId, directory: Vec<ZoneVersion>, clock_offset_ms: i64) {
         let Some(session) = self.sessions.get(&id) else { return };
         let router = session.router.clone();
         self.outputs.push_back(Output::Event(Event::LinkUp { session: id, router, clock_offset_ms }));
@@ -25,6 +32,7 @@ impl Core {
         if self.directory == DirectoryFrom::Link && !directory.is_empty() {
             self.want(id, version, Some(directory));
         }
+        self.check_us = self.check_us.or(Some(now.after_ms(self.limits.check_ms)));
         self.place();
     }
 
@@ -167,6 +175,9 @@ impl Core {
         let until = table.valid_until().filter(|_| self.directory == DirectoryFrom::Link);
         self.recompile_us = until.map(|until| now.after_ms(until.ms_since(now.wall)));
         self.versions.install(table);
+        for session in self.sessions.values_mut() {
+            session.attachments.check(now, None);
+        }
         self.outputs.push_back(Output::Event(Event::Directory { version }));
         self.resume_parked(now);
     }
@@ -191,6 +202,47 @@ impl Core {
         if self.recompile_us.is_some_and(|at| at <= now.mono_us) {
             self.recompile(now);
         }
+        if self.check_us.is_some_and(|at| at <= now.mono_us) {
+            self.check_directory(now);
+        }
+    }
+
+    /// Nobody announces a new directory: a router is asked from time to time which one it uses.
+    fn check_directory(&mut self, now: Now) {
+        self.check_us = Some(now.after_ms(self.limits.check_ms));
+        let Some(service) = ServiceKey::try_from(ANY_SERVICE).ok().filter(|_| self.directory == DirectoryFrom::Link)
+        else {
+            return;
+        };
+        for (id, session) in self.sessions.iter_mut().filter(|(_, session)| session.is_up()) {
+            if session.resolve(DIRECTORY_CHECK, service, Ars::FEDERAL) {
+                self.touched.insert(*id);
+                return;
+            }
+        }
+    }
+
+    /// The answer to a resolve: also the news which directory the router uses.
+    pub(super) fn on_resolved(&mut self, id: SessionId, ticket: u64, answer: Resolution) {
+        if self.directory == DirectoryFrom::Link && answer.version.0 != Digest([0; 32]) {
+            self.want(id, answer.version, None);
+        }
+        if ticket != DIRECTORY_CHECK {
+            self.outputs.push_back(Output::Resolved { ticket, answer });
+        }
+    }
+
+    /// A refusal that shows that the router knows something else than we do: it is asked soon, not at the next check.
+    pub(super) fn mend(&mut self, now: Now, id: SessionId, ticket: Ticket, code: Code) {
+        if matches!(code, Code::SENDER_NOT_ATTACHED | Code::KEY_EXPIRED | Code::KEY_REVOKED | Code::KEY_NOT_OWNED) {
+            let soon = now.after_ms(SOON_MS);
+            self.check_us = self.check_us.map(|at| at.min(soon));
+        }
+        if code == Code::SENDER_NOT_ATTACHED
+            && let (Some(sender), Some(session)) = (self.outbox.sender(ticket), self.sessions.get_mut(&id))
+        {
+            session.attachments.check(now, Some(sender));
+        }
     }
 
     /// A rule begins or ends: compile the directory in force for this instant.
@@ -205,6 +257,9 @@ impl Core {
     }
 
     pub(super) fn resolve_failed(&mut self, ticket: u64) {
+        if ticket == DIRECTORY_CHECK {
+            return;
+        }
         let version = self.versions.current_version();
         let answer = Resolution { code: Code::NOT_READY, endpoint: None, encryption_key: None, version };
         self.outputs.push_back(Output::Resolved { ticket, answer });

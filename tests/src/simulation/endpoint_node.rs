@@ -19,7 +19,7 @@ pub enum Effect {
     Send { connection: Connection, stream: Stream, bytes: Bytes },
     Close { connection: Connection, why: String },
     Journal(DeliveryId),
-    Deliver(kernpost_endpoint::core::Delivery),
+    Deliver(Box<kernpost_endpoint::core::Delivery>),
     Finished(Ticket, Box<SendOutcome>),
     InvalidReceipt(String),
 }
@@ -170,7 +170,7 @@ impl EndpointNode {
             self.on_output(now, output, &mut effects);
         }
         while let Some(delivery) = self.core.poll_delivery() {
-            effects.push(Effect::Deliver(delivery));
+            effects.push(Effect::Deliver(Box::new(delivery)));
         }
         effects
     }

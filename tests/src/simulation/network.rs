@@ -106,7 +106,7 @@ impl Network {
     }
 
     /// The next event, and time moves to it.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<Event> {
         let Reverse((at, number)) = self.queue.pop()?;
         self.now_us = self.now_us.max(at);
         self.events.remove(&number)

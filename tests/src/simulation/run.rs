@@ -165,7 +165,7 @@ impl Simulation {
     fn go(&mut self) -> Result<Report, String> {
         let end_us = (self.plan.busy_ms + self.plan.calm_ms) * 1_000;
         let mut steps = 0;
-        while let Some(event) = self.network.next() {
+        while let Some(event) = self.network.next_event() {
             if self.network.now_us > end_us {
                 break;
             }

@@ -223,14 +223,15 @@ impl Session {
 
     fn on_attached(&mut self, now: Now, position: usize, code: Code, detail: String, limits: &Limits) {
         let Some(endpoint) = self.attachments.all.get(position).map(|one| one.endpoint) else { return };
-        let setbacks = self.attachments.all.get(position).map_or(0, |one| one.setbacks);
+        let (setbacks, before) =
+            self.attachments.all.get(position).map_or((0, false), |one| (one.setbacks, one.usable));
         let wait_ms = 500u64.saturating_mul(1 << setbacks.min(6));
-        self.attachments.on_answer(now, position, code, limits.attachment_ms, wait_ms);
-        self.events.push_back(if code.as_u64() == 0 {
-            SessionEvent::Attached { endpoint }
-        } else {
-            SessionEvent::AttachRefused { endpoint, code, text: detail }
-        });
+        self.attachments.on_answer(now, position, code, limits.check_ms, wait_ms);
+        if code.as_u64() != 0 {
+            self.events.push_back(SessionEvent::AttachRefused { endpoint, code, text: detail });
+        } else if !before {
+            self.events.push_back(SessionEvent::Attached { endpoint });
+        }
     }
 
     fn on_fetch_step(&mut self, step: Result<FetchAsk, FetchEvent>) {
