@@ -175,6 +175,7 @@ codes! {
     UNDECIDED_DEADLINE = 2, "undecided-deadline", Local, After;
     UNDECIDED_STORAGE = 3, "undecided-storage", Local, After;
     UNDECIDED_DRAINING = 4, "undecided-draining", Local, After;
+    UNDECIDED_UNCLEAR = 5, "undecided-unclear", Peer, After;
     BAD_STATEMENT = 100, "bad-statement", Peer, Never;
     CRITICAL_UNKNOWN = 101, "critical-unknown", Peer, Never;
     SENDER_NOT_ATTACHED = 102, "sender-not-attached", Peer, After;

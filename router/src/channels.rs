@@ -5,7 +5,7 @@
 //! | links → control | hello, frames, ends of links | [`CONTROL_INPUTS`] | that link's control reader waits |
 //! | directory, drain → control | tables, drain | the same | they wait |
 //! | control → worker | engine events, in order | [`ENGINE_EVENTS`] | control waits |
-//! | control → link | frames of its control stream | [`CONTROL_FRAMES`] | the link closes `over-limit` |
+//! | control → link | frames of its control stream | [`CONTROL_FRAMES`], [`CONTROL_BYTES`] | the link closes `over-limit` |
 //! | worker → worker | entries | `limits.crossings` | the entries are refused `busy` |
 //! | worker → worker | settlements | all labels that can be open | cannot happen |
 //!
@@ -30,6 +30,8 @@ pub const CONTROL_INPUTS: usize = 1_024;
 pub const ENGINE_EVENTS: usize = 4_096;
 /// Frames waiting for one link's control stream.
 pub const CONTROL_FRAMES: usize = 1_024;
+/// Bytes of control frames that may wait for one link: a directory in pieces of 128 KiB fits, sixty-four times over.
+pub const CONTROL_BYTES: usize = 8 << 20;
 
 /// To the control thread.
 #[derive(Debug)]

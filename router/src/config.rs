@@ -141,6 +141,8 @@ pub struct LimitsSection {
     pub links: usize,
     /// Attachments one link may hold. Default 4,096; 1..=65,536.
     pub attachments_per_link: usize,
+    /// Links one identity may have at a time.
+    pub links_per_identity: usize,
     /// Frame bytes waiting to be written per link and class. Default 8 MiB.
     pub queued_bytes: usize,
     /// Crossings waiting between two workers. Default 8,192; 64..=1,048,576.
@@ -282,6 +284,7 @@ impl Config {
         let mut control = ControlConfig::new(self.router.id.clone(), self.workers());
         control.hello_timeout_ms = self.deadlines.hello_ms;
         control.attachments_per_link = self.limits.attachments_per_link;
+        control.links_per_identity = self.limits.links_per_identity;
         control.ping_interval_ms = self.deadlines.ping_ms;
         control
     }

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use kernpost_codecs::{CloseCode, FrameFault, LaneKind, RouterId};
@@ -21,7 +21,7 @@ use quinn::{Connection, ConnectionError, VarInt};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use crate::channels::{CONTROL_FRAMES, ControlInput};
+use crate::channels::{CONTROL_BYTES, CONTROL_FRAMES, ControlInput};
 use crate::identity::peer_identities;
 use crate::observed::EndedBy;
 use crate::worker::Worker;
@@ -37,6 +37,8 @@ use outgoing::OutgoingLane;
 pub struct LinkHandle {
     connection: Connection,
     control: mpsc::Sender<Bytes>,
+    /// Bytes of control frames not yet taken by the transport.
+    control_bytes: AtomicUsize,
     /// The code this side closed with, or [`OPEN`].
     closed_with: AtomicU64,
 }
@@ -45,15 +47,22 @@ const OPEN: u64 = u64::MAX;
 
 impl LinkHandle {
     fn new(connection: Connection, control: mpsc::Sender<Bytes>) -> Self {
-        Self { connection, control, closed_with: AtomicU64::new(OPEN) }
+        Self { connection, control, control_bytes: AtomicUsize::new(0), closed_with: AtomicU64::new(OPEN) }
     }
 
     /// Queues a whole frame for the control stream. A peer that does not read it until the queue is full loses the link.
     pub fn write_control(&self, frame: Bytes) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.control.try_send(frame) {
-            let detail = format!("{CONTROL_FRAMES} control frames wait to be read by the peer");
+        let length = frame.len();
+        let waiting = self.control_bytes.fetch_add(length, Ordering::Relaxed) + length;
+        if waiting > CONTROL_BYTES || matches!(self.control.try_send(frame), Err(mpsc::error::TrySendError::Full(_))) {
+            let detail = format!("{waiting} bytes of control frames wait to be read by the peer");
             self.close(&FrameFault::new(CloseCode::OverLimit, "WIRE 3", detail));
         }
+    }
+
+    /// So many bytes of control frames left.
+    fn on_control_written(&self, length: usize) {
+        self.control_bytes.fetch_sub(length, Ordering::Relaxed);
     }
 
     /// Closes the connection because of a fault. The first call counts.

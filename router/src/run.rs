@@ -300,6 +300,12 @@ fn log_stopped(stopped: &Stopped) {
         rejected = ledger.rejected,
         refused = ledger.refused,
         undecided = ledger.undecided,
+        custody = ledger.custody,
+        expired = ledger.expired,
+        damaged = ledger.damaged,
+        returned = ledger.returned,
+        discarded = ledger.discarded,
+        noted = ledger.noted,
         in_flight = ledger.in_flight,
         balanced,
         "ledger"

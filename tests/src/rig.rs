@@ -90,12 +90,16 @@ impl Rig {
     }
 
     pub fn attach(&mut self, endpoint: &EndpointId, identity: &LinkIdentity, place: Place) {
+        self.attach_with(endpoint, identity, place, [1; 16]);
+    }
+
+    pub fn attach_with(&mut self, endpoint: &EndpointId, identity: &LinkIdentity, place: Place, journal: [u8; 16]) {
         self.number += 1;
         let event = PresenceEvent::Attached {
             endpoint: endpoint.clone(),
             identity: identity.clone(),
             place,
-            journal: [1; 16],
+            journal,
             number: self.number,
         };
         self.event(EngineEvent::Presence(event));
@@ -160,12 +164,23 @@ impl Rig {
 
     /// `issuer` answers every entry of a part that was sent to it as BUNDLE frame `sequence`.
     pub fn answer(&mut self, link: LinkId, issuer: &EndpointId, part: &Part, sequence: u64) -> Written {
+        self.answer_with(link, issuer, part, sequence, Outcome::Delivered)
+    }
+
+    pub fn answer_with(
+        &mut self,
+        link: LinkId,
+        issuer: &EndpointId,
+        part: &Part,
+        sequence: u64,
+        outcome: Outcome,
+    ) -> Written {
         let mut builder = ReceiptsBuilder::new();
         for entry in part.entries() {
             let message = kernpost_codecs::MessageRef::parse(&entry.statement).unwrap().to_owned();
             let subject = Subject { addressee: &message.sender, message: message.id, leaf: entry.leaf };
             let label = Label { class: message.class, sequence, index: entry.index };
-            assert!(builder.push(subject, Outcome::Delivered, 0, None, label));
+            assert!(builder.push(subject, outcome, 0, None, label));
         }
         let version = self.table.version();
         let key = &self.world.keys[issuer];

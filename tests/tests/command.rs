@@ -372,8 +372,14 @@ fn bad_input_is_refused_with_its_place_before_anything_is_sent_and_never_looks_l
     let portal = Desk::new(&scene, "portal", "portal", &[&scene.portal], &["r1"]);
     let big = portal.file("big", vec![0; 65_537]);
     for (arguments, parts) in [
-        (vec!["--service", FOR_OFFICE, "--jurisdiction", "1471300000X0"], vec!["--jurisdiction", "1471300000X0", "10"]),
-        (vec!["--service", FOR_OFFICE, "--jurisdiction", "14713"], vec!["--jurisdiction", "14713", "12 digits"]),
+        (
+            vec!["--service", FOR_OFFICE, "--jurisdiction", "1471300000X0"],
+            vec!["--jurisdiction", "1471300000X0", "character 11"],
+        ),
+        (
+            vec!["--service", FOR_OFFICE, "--jurisdiction", "14713"],
+            vec!["--jurisdiction", "14713", "5 digits: give 12"],
+        ),
         (vec!["--service", "98050012104000", "--jurisdiction", WHERE], vec!["--service", "98050012104000", "99"]),
         (vec!["--to", "Leipzig"], vec!["--to", "Leipzig"]),
         (vec!["--service", FOR_OFFICE], vec!["--service and --jurisdiction, or --to"]),

@@ -333,3 +333,54 @@ fn a_process_that_only_sends_is_not_preferred_as_a_recipient() {
     let written = rig.send(from, &portal, LEIPZIG, 50);
     assert_eq!((written.entries_on(receiving), written.entries_on(sending)), (50, 0));
 }
+
+/// Whatever arrives on the settlement lane of `link`.
+fn settle(rig: &mut Rig, link: kernpost_router_core::LinkId, code: Code) -> kernpost_tests::rig::Written {
+    use kernpost_codecs::settlement::{Detail, Label, Settle};
+    let label = Label { class: Class::Interactive, sequence: 0, index: 0 };
+    let mut bytes = bytes::BytesMut::new();
+    Settle::new(code, Detail::default(), vec![label]).encode(&mut bytes);
+    rig.frames(link, kernpost_codecs::LaneKind::Settlement, bytes.freeze());
+    rig.written()
+}
+
+#[test]
+fn noted_says_nothing_of_a_message_and_is_relayed_as_undecided() {
+    let Cast { mut rig, portal, city, .. } = cast(|_| {});
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let to = rig.endpoints_link("provider", &[&city]);
+    rig.grant(to, 100);
+    rig.send(from, &portal, LEIPZIG, 1);
+    assert_eq!(settle(&mut rig, to, Code::NOTED).codes(from), [Code::UNDECIDED_UNCLEAR]);
+    assert_eq!(rig.engine.ledger().undecided, 1);
+}
+
+#[test]
+fn a_recipient_cannot_state_an_outcome_that_only_routers_may() {
+    let Cast { mut rig, portal, city, .. } = cast(|_| {});
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let to = rig.endpoints_link("provider", &[&city]);
+    rig.grant(to, 100);
+    let written = rig.send(from, &portal, LEIPZIG, 1);
+    let (_, part) = &written.parts[0];
+    assert!(rig.answer_with(to, &city, part, 0, Outcome::Custody).receipts.is_empty());
+    assert_eq!((rig.engine.ledger().custody, rig.engine.stats().receipt_frames_ignored), (0, 1));
+    assert_eq!(rig.answer(to, &city, part, 0).receipts.len(), 1);
+}
+
+#[test]
+fn two_processes_of_one_endpoint_are_two_attachments_and_one_may_leave() {
+    let Cast { mut rig, portal, city, .. } = cast(|_| {});
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let r2: kernpost_codecs::RouterId = "de/router/r2".parse().unwrap();
+    let to = rig.router_link(&r2);
+    rig.grant(to, 100);
+    let identity = link_identity("provider");
+    let place = Place::At { router: r2.clone(), via: r2 };
+    for journal in [[1; 16], [2; 16]] {
+        rig.attach_with(&city, &identity, place.clone(), journal);
+    }
+    let gone = kernpost_router_core::PresenceEvent::Detached { endpoint: city, identity, place, journal: [2; 16] };
+    rig.event(EngineEvent::Presence(gone));
+    assert_eq!(rig.send(from, &portal, LEIPZIG, 1).entries_on(to), 1);
+}

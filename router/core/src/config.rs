@@ -85,6 +85,8 @@ pub struct ControlConfig {
     pub hello_timeout_ms: u64,
     /// Largest payload accepted, stated in hello. Default 65,536: large payloads (WIRE 9) are not carried.
     pub largest_payload: u64,
+    /// Links one identity may have at a time, so that nobody takes them all. Default 16 (WIRE 2.6).
+    pub links_per_identity: usize,
     /// Attachments one link may hold. Default 4,096.
     pub attachments_per_link: usize,
     /// Ping interval on an otherwise silent control stream, ms. Default 10,000.
@@ -101,6 +103,7 @@ impl ControlConfig {
             workers,
             hello_timeout_ms: 10_000,
             largest_payload: 65_536,
+            links_per_identity: 16,
             attachments_per_link: 4_096,
             ping_interval_ms: 10_000,
             software: concat!("kernpost-router/", env!("CARGO_PKG_VERSION")).to_owned(),

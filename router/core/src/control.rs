@@ -35,7 +35,7 @@ mod status;
 pub use serve::SnapshotSource;
 pub use status::{Alarm, AttachmentStatus, ControlStatus, LinkStatus};
 
-use attach::Local;
+use attach::{Instance, Local};
 use presence::{Remote, Unverified};
 
 /// What the shell has to do for the control side.
@@ -100,7 +100,7 @@ pub struct Control {
     snapshots: Arc<dyn SnapshotSource>,
     links: Map<LinkId, ControlLink>,
     /// Attachments on links here. Bounded by links × `attachments_per_link`.
-    local: Map<(EndpointId, LinkIdentity), Local>,
+    local: Map<Instance, Local>,
     /// Attachments other routers told of, per link and (endpoint, epoch). Bounded by the directory.
     remote: Map<LinkId, Map<(EndpointId, u64), Remote>>,
     /// Tokens this router's directory could not verify; tried again with the next table.
@@ -147,6 +147,12 @@ impl Control {
         {
             let detail = format!("the peer states this router's own identity {router}");
             self.close(link, FrameFault::new(CloseCode::IdentityUnknown, "WIRE 2.2", detail));
+            return;
+        }
+        let same = self.links.values().filter(|state| state.identity == identity).count();
+        if same >= self.config.links_per_identity {
+            let detail = format!("{identity} has {same} links here already");
+            self.close(link, FrameFault::new(CloseCode::OverLimit, "WIRE 2.6", detail));
             return;
         }
         let state = ControlLink {

@@ -52,6 +52,8 @@ pub enum PresenceEvent {
         identity: LinkIdentity,
         /// Where it was.
         place: Place,
+        /// Its journal: two processes of one endpoint are two attachments.
+        journal: [u8; 16],
     },
 }
 

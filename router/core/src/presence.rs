@@ -36,12 +36,12 @@ impl PresenceView {
             PresenceEvent::Attached { endpoint, identity, place, journal, number } => {
                 self.number = self.number.max(number);
                 let all = self.attached.entry(endpoint).or_default();
-                all.retain(|a| !(a.identity == identity && a.place == place));
+                all.retain(|a| !(a.identity == identity && a.place == place && a.journal == journal));
                 all.push(Attached { identity, place, journal, number });
             }
-            PresenceEvent::Detached { endpoint, identity, place } => {
+            PresenceEvent::Detached { endpoint, identity, place, journal } => {
                 if let Some(all) = self.attached.get_mut(&endpoint) {
-                    all.retain(|a| !(a.identity == identity && a.place == place));
+                    all.retain(|a| !(a.identity == identity && a.place == place && a.journal == journal));
                     if all.is_empty() {
                         self.attached.remove(&endpoint);
                     }

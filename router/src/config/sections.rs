@@ -306,6 +306,7 @@ fn read_limits<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> LimitsSec
     let limits = LimitsSection {
         links: usize_of(section.number(notes, "links", 256, 1..=65_536, "links")),
         attachments_per_link: usize_of(section.number(notes, "attachments_per_link", 4_096, 1..=65_536, "attachments")),
+        links_per_identity: usize_of(section.number(notes, "links_per_identity", 16, 1..=65_536, "links")),
         queued_bytes: usize_of(section.number(notes, "queued_bytes", 8 << 20, 1 << 20..=1 << 30, "bytes")),
         crossings: usize_of(section.number(notes, "crossings", 8_192, 64..=1 << 20, "crossings")),
         endpoint_share: section.number(notes, "endpoint_share", 8, 1..=1_024, "parts"),

@@ -25,7 +25,7 @@ pub(super) async fn run(
     dials: bool,
 ) -> Result<(), StreamEnd> {
     let (send, recv) = if dials { link.connection.open_bi().await? } else { link.connection.accept_bi().await? };
-    link.spawn_stream(write(send, frames));
+    link.spawn_stream(write(Rc::clone(&link), send, frames));
     link.spawn_stream(refuse_second(Rc::clone(&link)));
     read(&worker, &link, recv).await
 }
@@ -41,13 +41,15 @@ async fn read(worker: &Worker, link: &Link, mut stream: RecvStream) -> Result<()
     }
 }
 
-async fn write(mut stream: SendStream, mut frames: mpsc::Receiver<Bytes>) -> Result<(), StreamEnd> {
+async fn write(link: Rc<Link>, mut stream: SendStream, mut frames: mpsc::Receiver<Bytes>) -> Result<(), StreamEnd> {
     let mut chunks = Vec::new();
     while frames.recv_many(&mut chunks, BATCH).await > 0 {
+        let length = chunks.iter().map(Bytes::len).sum();
         stream.write_all_chunks(&mut chunks).await.map_err(|error| match error {
             WriteError::Stopped(_) => ended(WHAT),
             _ => StreamEnd::Lost,
         })?;
+        link.handle.on_control_written(length);
         chunks.clear();
     }
     Ok(())

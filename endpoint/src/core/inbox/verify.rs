@@ -27,11 +27,25 @@ pub(crate) enum Judged {
 /// A signature of the part with what the directory knows about its key.
 type Signer<'a> = Option<(KeyOwner, &'a CompiledKey)>;
 
+/// Every protected header can be read, and two signatures are by two keys (WIRE 5.4).
+fn distinct_keys(part: &Part) -> bool {
+    let mut kids: SmallVec<[_; 2]> = SmallVec::new();
+    part.signatures().iter().all(|signature| {
+        let kid = signature.kid();
+        let new = kid.as_ref().is_ok_and(|kid| !kids.contains(kid));
+        kids.extend(kid);
+        new
+    })
+}
+
 /// Judges every entry of a part, in the order of the entries.
 pub(crate) fn judge_part(part: &Part, table: &Table, roots: &mut RootCache, now: UnixMs) -> Vec<Judged> {
     let signers: SmallVec<[Signer<'_>; 2]> =
         part.signatures().iter().map(|signature| table.key(&signature.kid().ok()?)).collect();
     let mut judged: Vec<Judged> = part.entries().iter().map(|entry| judge_owner(entry, table, &signers, now)).collect();
+    if !distinct_keys(part) {
+        return part.entries().iter().map(|_| Judged::Refused(Code::BAD_SIGNATURE)).collect();
+    }
     let is_open = |one: &Judged| matches!(one, Judged::Message(_) | Judged::LateReceipt(_));
     if !judged.iter().any(is_open) {
         return judged;

@@ -13,6 +13,9 @@ use crate::event::{EngineEvent, Place, PresenceEvent};
 use crate::link::{LinkId, Peer, WorkerId};
 use crate::now::Now;
 
+/// What supersedes what: an endpoint by one link identity with one journal.
+pub(super) type Instance = (EndpointId, LinkIdentity, [u8; 16]);
+
 /// An endpoint attached on a link here.
 #[derive(Debug, Clone)]
 pub(super) struct Local {
@@ -91,18 +94,24 @@ impl Control {
         if self.draining_until.is_some() {
             return Err(Code::DRAINING);
         }
+        if self.holds(link, token) {
+            return Ok(());
+        }
         let attachment = check_token(&self.table, now.wall, &self.config.router, Some(identity), token)?;
-        let key = (attachment.endpoint.clone(), attachment.identity.clone());
+        let key = (attachment.endpoint.clone(), attachment.identity.clone(), attachment.journal);
         match self.local.get(&key) {
-            Some(held) if held.attachment.epoch > attachment.epoch => {
-                return Err(Code::STALE_EPOCH);
-            }
+            Some(held) if held.attachment.epoch > attachment.epoch => return Err(Code::STALE_EPOCH),
             Some(held) if held.attachment.epoch == attachment.epoch && held.token != *token => {
                 return Err(Code::STALE_EPOCH);
             }
-            Some(held) if held.link != link || held.attachment.epoch != attachment.epoch => self.detach(&key),
+            Some(held) if held.link != link => self.supersede(&key),
+            Some(held) if held.attachment.epoch != attachment.epoch => self.detach(&key),
             _ => {}
         }
+        let endpoint = attachment.endpoint.clone();
+        self.detach_where(|local| {
+            local.link == link && local.attachment.endpoint == endpoint && local.attachment.journal != key.2
+        });
         let expires_in_ms = attachment.expires.0.saturating_sub(now.wall.0);
         let timer = Timer::Expiry { endpoint: attachment.endpoint.clone(), epoch: attachment.epoch };
         self.arm(now.after_ms(expires_in_ms), timer);
@@ -124,6 +133,14 @@ impl Control {
         self.local.insert(key, Local { worker, link, attachment, token: token.clone() });
         self.tell_routers(vec![token.clone()], Vec::new(), None);
         Ok(())
+    }
+
+    /// The very same token is in force on this link: endpoints repeat it to be sure, and need not cost a signature check.
+    fn holds(&self, link: LinkId, token: &Bytes) -> bool {
+        let Ok(stated) = AttachToken::parse(token) else { return false };
+        let Attachment { endpoint, identity, journal, .. } = stated.attachment();
+        let held = self.local.get(&(endpoint.clone(), identity.clone(), *journal));
+        held.is_some_and(|held| held.link == link && held.token == *token)
     }
 
     pub(super) fn on_detach(&mut self, link: LinkId, endpoint: &EndpointId, epoch: u64) {
@@ -155,7 +172,19 @@ impl Control {
         }
     }
 
-    fn detach(&mut self, key: &(EndpointId, LinkIdentity)) {
+    /// The same instance (endpoint, identity, journal) attached on a newer link: the older one is told by its close when
+    /// nothing is left attached on it, so that nobody believes in an attachment that is gone.
+    fn supersede(&mut self, key: &Instance) {
+        let Some(old) = self.local.get(key).map(|held| held.link) else { return };
+        self.detach(key);
+        if self.links.get(&old).is_some_and(|state| state.attachments == 0) {
+            self.drop_link(old);
+            let detail = "the same journal attached everything of this link on a newer one".to_owned();
+            self.close(old, FrameFault::new(CloseCode::Superseded, "WIRE 3.2", detail));
+        }
+    }
+
+    fn detach(&mut self, key: &Instance) {
         let Some(local) = self.local.remove(key) else {
             return;
         };
@@ -163,9 +192,9 @@ impl Control {
             state.attachments = state.attachments.saturating_sub(1);
         }
         self.presence_number += 1;
-        let Attachment { endpoint, identity, epoch, .. } = local.attachment;
+        let Attachment { endpoint, identity, epoch, journal, .. } = local.attachment;
         let place = Place::Here { worker: local.worker, link: local.link };
-        self.announce(PresenceEvent::Detached { endpoint: endpoint.clone(), identity, place });
+        self.announce(PresenceEvent::Detached { endpoint: endpoint.clone(), identity, place, journal });
         self.tell_routers(Vec::new(), vec![(endpoint, epoch)], None);
     }
 

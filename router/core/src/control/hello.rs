@@ -52,7 +52,9 @@ impl Control {
         state.hello = Some(hello.clone());
         self.supersede_router(link, &peer);
         self.note_clock(now, link, hello.clock);
-        self.check_equivocation(link, &hello);
+        if peer.is_router() {
+            self.check_equivocation(link, &hello);
+        }
         let event = EngineEvent::LinkUp { link, worker, peer: peer.clone() };
         self.outputs.push_back(ControlOutput::Engine { worker: None, event });
         self.arm(now.after_ms(self.config.ping_interval_ms), Timer::Ping(link));
@@ -129,7 +131,8 @@ impl Control {
         };
         let offset_ms = i64::try_from(clock.0).unwrap_or(i64::MAX).saturating_sub_unsigned(now.wall.0);
         let was = std::mem::replace(&mut state.clock_offset_ms, offset_ms);
-        if offset_ms.unsigned_abs() > CLOCK_ALARM_MS && was.unsigned_abs() <= CLOCK_ALARM_MS {
+        // An endpoint side states what it likes; only routers raise alarms.
+        if state.peer.is_router() && offset_ms.unsigned_abs() > CLOCK_ALARM_MS && was.unsigned_abs() <= CLOCK_ALARM_MS {
             let peer = format!("{:?}", state.peer);
             self.outputs.push_back(ControlOutput::Alarm(Alarm::Clock { peer, offset_ms }));
         }

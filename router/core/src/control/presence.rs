@@ -209,7 +209,8 @@ impl Control {
         self.presence_number += 1;
         let own = attachment.router == *sender;
         let place = Place::At { router: attachment.router, via: sender.clone() };
-        let event = PresenceEvent::Detached { endpoint: endpoint.clone(), identity: attachment.identity, place };
+        let Attachment { identity, journal, .. } = attachment;
+        let event = PresenceEvent::Detached { endpoint: endpoint.clone(), identity, place, journal };
         self.announce(event);
         if own {
             self.tell_routers(Vec::new(), vec![(endpoint.clone(), epoch)], Some(link));
@@ -272,7 +273,8 @@ impl Control {
 }
 
 fn same_place(one: &Attachment, other: &Attachment) -> bool {
-    one.endpoint == other.endpoint && one.identity == other.identity && one.router == other.router
+    let whose = |a: &Attachment| (a.endpoint.clone(), a.identity.clone(), a.journal);
+    whose(one) == whose(other) && one.router == other.router
 }
 
 fn is_token_of(token: &Bytes, endpoint: &EndpointId, epoch: u64) -> bool {

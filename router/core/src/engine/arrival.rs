@@ -94,6 +94,9 @@ impl Engine {
         if let Err(ms) = state.buckets.charge_part(now, part.entries().len(), frame_bytes) {
             return (Vec::new(), all(NoWay { retry_after_ms: Some(ms), ..Code::OVER_BUDGET.into() }));
         }
+        if !distinct_keys(part) {
+            return (Vec::new(), all(Code::BAD_SIGNATURE.into()));
+        }
         let signers: Vec<Signer<'_>> =
             part.signatures().iter().map(|s| s.kid().ok().and_then(|kid| table.key(&kid))).collect();
         let (admitted, mut refused) = admit(now, class, self.config.hop_limit, &table, state, &signers, part);
@@ -287,6 +290,12 @@ fn admit(
         }
     }
     (admitted, refused)
+}
+
+/// Every protected header can be read, and two signatures are by two keys (WIRE 5.4).
+fn distinct_keys(part: &Part) -> bool {
+    let mut kids = Set::default();
+    part.signatures().iter().all(|signature| signature.kid().is_ok_and(|kid| kids.insert(kid)))
 }
 
 /// Charges the budget that the directory states for the sender, before its signature is checked; at ingress only. All

@@ -47,8 +47,10 @@ impl Engine {
                 Found::Late => self.stats.late_settlements += 1,
                 Found::Open(entry) => {
                     let detail = self.vouched(link, &entry.recipient, settle);
-                    self.mark_unavailable(now, settle.code, &detail);
-                    self.settle_origin(entry.origin, settle.code, &detail);
+                    // `noted` answers late receipts; of a message it says nothing (WIRE 8.4).
+                    let code = if settle.code.is_noted() { Code::UNDECIDED_UNCLEAR } else { settle.code };
+                    self.mark_unavailable(now, code, &detail);
+                    self.settle_origin(entry.origin, code, &detail);
                 }
             }
         }
@@ -117,7 +119,8 @@ impl Engine {
         link: LinkId,
         frame: &ReceiptsFrame,
     ) -> Result<Option<Vec<OutboundEntry>>, FrameFault> {
-        let own = self.kids_of_issuer(frame);
+        let by_recipient = frame.entries.iter().all(|receipt| receipt.outcome.is_by_recipient());
+        let own = by_recipient && self.kids_of_issuer(frame);
         let Some(state) = self.links.get_mut(&link) else {
             return Ok(None);
         };
