@@ -265,6 +265,7 @@ impl Config {
     #[must_use]
     pub fn engine(&self) -> EngineConfig {
         let mut engine = EngineConfig::new(self.router.id.clone());
+        engine.workers = self.workers();
         engine.credit = self.credit;
         engine.endpoint_deadline_ms = self.deadlines.endpoint_ms;
         engine.hop_deadline_ms = self.deadlines.hop_ms;

@@ -130,7 +130,7 @@ async fn only_a_good_key_of_the_sender_signs_for_it() {
     }
     let mut no_kid = stage.scene.bundle(&[stage.good()]);
     no_kid.signatures[0].protected = Bytes::from_static(b"\xa0");
-    stage.all("no key named", &no_kid, Code::KEY_NOT_OWNED).await;
+    stage.all("no key named", &no_kid, Code::BAD_SIGNATURE).await;
     stage.scene.network.stop();
 }
 

@@ -28,6 +28,8 @@ pub struct LinkBudget {
 pub struct EngineConfig {
     /// This router's id.
     pub router: RouterId,
+    /// Workers in the process, 1..=64. Default 1.
+    pub workers: u16,
     /// Credit per class, indexed by [`Class::index`]. Worst-case memory of the forwarding path: links × the sum of bytes.
     pub credit: [ClassCredit; 3],
     /// How long a recipient has to settle an entry, ms. Default 30,000 (WIRE 8.6).
@@ -59,6 +61,7 @@ impl EngineConfig {
         let budget = LinkBudget { entries_per_s: 200_000, bytes_per_s: 1 << 30, signatures_per_s: 20_000 };
         Self {
             router,
+            workers: 1,
             credit: [credit; Class::ALL.len()],
             endpoint_deadline_ms: 30_000,
             hop_deadline_ms: 2_000,

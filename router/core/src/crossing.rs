@@ -66,6 +66,11 @@ pub enum Crossing {
         /// More about it.
         detail: Detail,
     },
+    /// The endpoint side of this link of mine has granted credit for the first time: prefer it from now on.
+    Granted {
+        /// My link.
+        link: LinkId,
+    },
     /// Labels of a link of yours settled by receipts.
     Receipts {
         /// Your link.

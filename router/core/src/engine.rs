@@ -54,8 +54,8 @@ pub struct Engine {
     /// (until µs, link, class) of the front of every queue that waits for credit.
     waits: BTreeSet<(u64, LinkId, Class)>,
     settling: Settling,
-    /// Links of endpoint sides that never granted credit.
-    silent: Set<LinkId>,
+    /// Links of endpoint sides, of any worker, that have granted credit.
+    granted: Set<LinkId>,
     /// Links whose credit may have grown in this turn.
     credited: Vec<LinkId>,
     outputs: VecDeque<EngineOutput>,
@@ -80,7 +80,7 @@ impl Engine {
             deadlines: BTreeSet::new(),
             waits: BTreeSet::new(),
             settling: Settling::default(),
-            silent: Set::default(),
+            granted: Set::default(),
             credited: Vec::new(),
             outputs: VecDeque::new(),
             draining: false,
@@ -139,6 +139,9 @@ impl Engine {
                 for label in labels {
                     self.settle_here(link, label, code, &detail);
                 }
+            }
+            Crossing::Granted { link } => {
+                self.granted.insert(link);
             }
             Crossing::Receipts { link, frame, rebuilt, positions, labels } => {
                 self.receipts_here(link, &frame, &rebuilt, &positions, &labels);

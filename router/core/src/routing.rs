@@ -111,8 +111,8 @@ pub struct Routing<'a> {
     pub presence: &'a PresenceView,
     /// What answered busy lately.
     pub unavailable: &'a Unavailable,
-    /// Links of this worker that never granted credit.
-    pub silent: &'a Set<LinkId>,
+    /// Links of endpoint sides of this router that have granted credit.
+    pub granted: &'a Set<LinkId>,
 }
 
 impl Routing<'_> {
@@ -185,7 +185,7 @@ impl Routing<'_> {
                 }
                 continue;
             }
-            let takes = !self.silent.contains(&way.link);
+            let takes = way.hops_left > 0 || self.granted.contains(&way.link);
             let rank = Rank { takes, journal: rendezvous(&at.journal, spread), near: u8::MAX - self.distance(&way) };
             if best.as_ref().is_none_or(|(held, _)| rank > *held) {
                 best = Some((rank, way));

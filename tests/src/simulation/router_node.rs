@@ -55,7 +55,10 @@ pub struct RouterNode {
 impl RouterNode {
     pub fn new(id: RouterId, table: &Arc<Table>, workers: u16, incarnation: u64) -> Self {
         let engines = (0..workers)
-            .map(|worker| Engine::new(EngineConfig::new(id.clone()), WorkerId(worker), Arc::clone(table)))
+            .map(|worker| {
+                let config = EngineConfig { workers, ..EngineConfig::new(id.clone()) };
+                Engine::new(config, WorkerId(worker), Arc::clone(table))
+            })
             .collect();
         let control = Control::new(ControlConfig::new(id.clone(), workers), Arc::clone(table), Arc::new(NoSnapshots));
         Self { id, control, engines, incarnation, conns: BTreeMap::new(), by_link: BTreeMap::new(), next_link: 0 }

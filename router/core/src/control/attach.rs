@@ -99,11 +99,14 @@ impl Control {
         }
         let attachment = check_token(&self.table, now.wall, &self.config.router, Some(identity), token)?;
         let key = (attachment.endpoint.clone(), attachment.identity.clone(), attachment.journal);
+        // (endpoint, epoch) names a token in presence, so no two may share it.
+        let named_alike =
+            |held: &Local| held.attachment.endpoint == attachment.endpoint && held.attachment.epoch == attachment.epoch;
+        if self.local.values().any(|held| named_alike(held) && held.token != *token) {
+            return Err(Code::STALE_EPOCH);
+        }
         match self.local.get(&key) {
             Some(held) if held.attachment.epoch > attachment.epoch => return Err(Code::STALE_EPOCH),
-            Some(held) if held.attachment.epoch == attachment.epoch && held.token != *token => {
-                return Err(Code::STALE_EPOCH);
-            }
             Some(held) if held.link != link => self.supersede(&key),
             Some(held) if held.attachment.epoch != attachment.epoch => self.detach(&key),
             _ => {}

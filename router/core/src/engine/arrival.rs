@@ -154,7 +154,7 @@ impl Engine {
             table,
             presence: &self.presence,
             unavailable: &self.unavailable,
-            silent: &self.silent,
+            granted: &self.granted,
         };
         let (recipient, way) = match &entry.hop.recipient {
             None => routing.choose(&message)?,

@@ -22,8 +22,8 @@ impl Engine {
             Some(SettlementFrame::Credit { class, entries, bytes }) => {
                 if let Some(state) = self.links.get_mut(&link) {
                     state.outbound_mut(class).allowance.on_credit(entries, bytes);
-                    if entries > 0 {
-                        self.silent.remove(&link);
+                    if entries > 0 && !state.peer.is_router() && self.granted.insert(link) {
+                        self.tell_granted(link);
                     }
                     self.send_waiting(now, link, class);
                 }
@@ -37,6 +37,13 @@ impl Engine {
                 format!("WANT for label {label:?}, which is not detached"),
             )),
             None => Ok(()),
+        }
+    }
+
+    /// The first credit of an endpoint side: every worker may now prefer its attachments.
+    fn tell_granted(&mut self, link: LinkId) {
+        for worker in (0..self.config.workers).map(WorkerId).filter(|worker| *worker != self.worker) {
+            self.outputs.push_back(EngineOutput::Cross { worker, crossing: Crossing::Granted { link } });
         }
     }
 

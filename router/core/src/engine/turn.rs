@@ -17,9 +17,6 @@ impl Engine {
             self.presence.on_router_up(router.clone(), worker, link);
         }
         if worker == self.worker {
-            if !peer.is_router() {
-                self.silent.insert(link);
-            }
             self.links.insert(link, LinkState::new(now, peer, &self.config));
             self.stats.links = self.links.len() as u64;
             self.note_credit(link);
@@ -30,7 +27,7 @@ impl Engine {
     /// written off as undecided: nobody is there to be told.
     pub(super) fn on_link_down(&mut self, link: LinkId) {
         self.presence.on_link_down(link);
-        self.silent.remove(&link);
+        self.granted.remove(&link);
         let Some(mut state) = self.links.remove(&link) else {
             return;
         };
