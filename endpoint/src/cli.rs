@@ -1,7 +1,7 @@
 //! The commands of `kernpost` and what their exit status says.
 //!
 //! `send` and `reply`: 0 delivered, 2 rejected, 3 refused, 4 undecided (or another router's outcome), 1 anything else.
-//! `directory lookup`: 3 when nobody is responsible. Results go to standard output, everything else to standard error.
+//! `receipt verify`: 4 when it does not hold. `directory lookup`: 3 when nobody is responsible. Results go to standard output, everything else to standard error.
 
 mod batch;
 mod connect;
@@ -57,7 +57,8 @@ pub fn run() -> ExitCode {
         }
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
     let end = match cli.command {
         Command::Send(args) => block_on(send::run(*args)),
         Command::Receive(args) => block_on(receive::run(*args)),
