@@ -151,63 +151,76 @@ impl Part {
         self.entries.iter().map(Entry::credit).sum()
     }
 
-    /// Appends a whole BUNDLE frame with the entries at `positions` (strictly increasing positions in
-    /// [`entries`](Self::entries), not tree indices), each with the hop header that `hop` gives for its position.
+    /// Appends a whole BUNDLE frame with the chosen entries, given as positions in [`entries`](Self::entries) (strictly
+    /// increasing, not tree indices), each with the hop header it leaves with.
     ///
-    /// Returns how many of the positions, from the front, are in the frame: hop headers may have grown since the body
-    /// was made, so that two frames are needed. Call again with the rest. 0: the first entry alone fits no frame,
-    /// which needs a payload above the inline limit; nothing is appended.
+    /// Returns how many of them, from the front, are in the frame: hop headers may have grown since the body was made, so
+    /// that two frames are needed. Call again with the rest. 0: the first entry alone fits no frame, which needs a payload
+    /// above the inline limit; nothing is appended.
     ///
     /// # Errors
-    /// [`ProofFault`] when positions are empty, out of range or do not increase: a mistake of the caller.
+    /// [`ProofFault`] when nothing is chosen, or positions are out of range or do not increase: a mistake of the caller.
+    pub fn encode_chosen<'h>(
+        &self,
+        chosen: impl ExactSizeIterator<Item = (usize, &'h HopHeader)> + Clone,
+        out: &mut BytesMut,
+    ) -> Result<usize, ProofFault> {
+        let mut take = chosen.len();
+        loop {
+            let frame = self.lay_out(chosen.clone().take(take))?;
+            if frame.length <= LONGEST_BODY {
+                self.put_frame(&frame, out);
+                return Ok(take);
+            }
+            take /= 2;
+            if take == 0 {
+                return Ok(0);
+            }
+        }
+    }
+
+    /// [`encode_chosen`](Self::encode_chosen) for positions whose hop headers are made on the way.
+    ///
+    /// # Errors
+    /// As there.
     pub fn encode_subset(
         &self,
         positions: &[usize],
         hop: impl Fn(usize) -> HopHeader,
         out: &mut BytesMut,
     ) -> Result<usize, ProofFault> {
-        let mut chosen = positions;
-        loop {
-            let frame = self.lay_out(chosen, &hop)?;
-            if frame.length <= LONGEST_BODY {
-                self.put_frame(&frame, out);
-                return Ok(chosen.len());
-            }
-            let half = chosen.len() / 2;
-            if half == 0 {
-                return Ok(0);
-            }
-            (chosen, _) = chosen.split_at(half);
-        }
+        let hops: Vec<HopHeader> = positions.iter().map(|position| hop(*position)).collect();
+        self.encode_chosen(positions.iter().copied().zip(&hops), out)
     }
 
-    fn lay_out(&self, positions: &[usize], hop: &impl Fn(usize) -> HopHeader) -> Result<Frame, ProofFault> {
-        let mut indices = Vec::with_capacity(positions.len());
-        let mut heads = Vec::with_capacity(16 * positions.len());
+    fn lay_out<'h>(&self, chosen: impl ExactSizeIterator<Item = (usize, &'h HopHeader)>) -> Result<Frame, ProofFault> {
+        let mut indices = Vec::with_capacity(chosen.len());
+        let mut heads = Vec::with_capacity(16 * chosen.len());
         let mut runs: Vec<(usize, usize)> = Vec::new();
         let mut bytes = 0;
-        let mut before: Option<HopHeader> = None;
+        let mut before: Option<&HopHeader> = None;
         // Positions increase, so the bodies are found in one pass over the entries.
-        let mut wanted = positions.iter().copied().peekable();
+        let mut entries = self.entries.iter().enumerate();
         let mut start = 0;
-        for (position, entry) in self.entries.iter().enumerate() {
-            let end = start + entry.statement.len() + entry.payload.len();
-            if wanted.next_if_eq(&position).is_some() {
-                let header = hop(position);
-                put_entry_head(&mut heads, entry, &header, before.as_ref());
-                before = Some(header);
-                indices.push(entry.index);
-                bytes += end - start;
-                match runs.last_mut() {
-                    Some((_, last)) if *last == start => *last = end,
-                    _ => runs.push((start, end)),
+        for (position, header) in chosen {
+            let not_in_part = ProofFault::NotInPart { index: u16::try_from(position).unwrap_or(u16::MAX) };
+            loop {
+                let (at, entry) = entries.next().ok_or(not_in_part)?;
+                let end = start + entry.statement.len() + entry.payload.len();
+                if at == position {
+                    put_entry_head(&mut heads, entry, header, before);
+                    before = Some(header);
+                    indices.push(entry.index);
+                    bytes += end - start;
+                    match runs.last_mut() {
+                        Some((_, last)) if *last == start => *last = end,
+                        _ => runs.push((start, end)),
+                    }
+                    start = end;
+                    break;
                 }
+                start = end;
             }
-            start = end;
-        }
-        if let Some(position) = wanted.next() {
-            let index = u16::try_from(position).unwrap_or(u16::MAX);
-            return Err(ProofFault::NotInPart { index });
         }
         let siblings = self.tree.multi_proof(&indices)?;
         let count = indices.len();
@@ -216,6 +229,8 @@ impl Part {
     }
 
     fn put_frame(&self, frame: &Frame, out: &mut BytesMut) {
+        // One allocation for the frame and its header.
+        out.reserve(frame.length + 16);
         put_frame_head(out, frame_type::BUNDLE, frame.length);
         out.extend_from_slice(&self.head);
         varint::encode(out, frame.count as u64);

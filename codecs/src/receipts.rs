@@ -118,6 +118,25 @@ impl ReceiptsFrame {
         self.put_frame(self.entries.len(), &entries, &self.siblings, out);
     }
 
+    /// Whether the frame stays within the frame limit whatever labels it gets.
+    #[must_use]
+    pub fn fits_relabelled(&self) -> bool {
+        let entries: usize = self.entries.iter().map(ReceiptEntry::longest).sum();
+        self.front_len() + varint::len(self.entries.len() as u64) + entries + siblings_len(self.siblings.len())
+            <= LONGEST_BODY
+    }
+
+    /// Appends the whole frame with other labels, one for each entry in their order: how receipts that all go one way are
+    /// passed on. Nothing is hashed; the proof stays as it came. Entries beyond the labels keep their own.
+    pub fn encode_relabelled(&self, labels: &[Label], out: &mut BytesMut) {
+        let mut entries = Vec::with_capacity(16 * self.entries.len());
+        let mut labels = labels.iter();
+        for entry in &self.entries {
+            entry.put(labels.next().copied().unwrap_or(entry.label), &mut entries);
+        }
+        self.put_frame(self.entries.len(), &entries, &self.siblings, out);
+    }
+
     /// The statements this frame stands for. `subjects` are those of the entries' labels, in the same order.
     ///
     /// # Errors
@@ -193,6 +212,13 @@ impl ReceiptEntry {
         };
         let label = Label::read(body)?;
         Ok(Self { index, outcome, code, problem, label })
+    }
+
+    /// Bytes of the entry with the longest label.
+    fn longest(&self) -> usize {
+        let label = 1 + varint::len(varint::MAX) + varint::len(MOST_ENTRIES.into());
+        let problem = self.problem.as_deref().unwrap_or_default().len();
+        varint::len(self.index.into()) + 1 + varint::len(self.code) + prefixed_len(problem) + label
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "an outcome is 1..=7")]

@@ -133,7 +133,7 @@ impl Worker {
     pub fn take_frames(&self, link: LinkId, lane: LaneKind, decoder: &mut FrameDecoder) -> Result<(), FrameFault> {
         let now = self.shared.clock.now();
         let taken = self.decode(now, link, lane, decoder);
-        self.flush(now);
+        self.flush();
         taken
     }
 
@@ -160,13 +160,13 @@ impl Worker {
     }
 
     /// Carries out everything the engine decided, in its order.
-    fn flush(&self, now: Now) {
+    fn flush(&self) {
         loop {
             let output = self.engine.borrow_mut().poll_output();
             match output {
                 None => break,
                 Some(EngineOutput::Frame { link, lane, bytes }) => self.write(link, lane, bytes),
-                Some(EngineOutput::Cross { worker, crossing }) => self.cross(now, worker, crossing),
+                Some(EngineOutput::Cross { worker, crossing }) => self.cross(worker, crossing),
                 Some(EngineOutput::Close { link, fault }) => self.close(link, &fault),
             }
         }
@@ -186,14 +186,14 @@ impl Worker {
     }
 
     /// Hands a crossing over without waiting: entries that find the queue full go back to the engine.
-    fn cross(&self, now: Now, to: WorkerId, crossing: Crossing) {
+    fn cross(&self, to: WorkerId, crossing: Crossing) {
         let Some(senders) = self.workers.get(usize::from(to.0)) else { return };
         let entries = matches!(crossing, Crossing::Entries(_));
         let queue = if entries { &senders.entries } else { &senders.settlements };
         match queue.try_send(crossing) {
             Ok(()) => {}
             Err(refused) if entries => {
-                self.engine.borrow_mut().handle_cross_refused(now, refused.into_inner());
+                self.engine.borrow_mut().handle_cross_refused(refused.into_inner());
             }
             Err(_) => {
                 // Beyond the bound of `channels.rs`, or that worker is gone: its labels end at their deadline.

@@ -86,6 +86,8 @@ impl Rig {
         let link = LinkId(self.next_link);
         self.next_link += 1;
         self.event(EngineEvent::LinkUp { link, worker, peer });
+        // The turn ends: the peer has its first credit before it sends anything.
+        self.written();
         link
     }
 

@@ -259,7 +259,7 @@ fn entries_for_another_worker_cross_and_a_full_channel_is_busy() {
     let (worker, crossing) = written.crossed.pop().unwrap();
     assert_eq!(worker, WorkerId(1));
     assert!(matches!(&crossing, Crossing::Entries(onward) if onward.moves.len() == 2 && onward.target == link));
-    rig.engine.handle_cross_refused(rig.now(), crossing);
+    rig.engine.handle_cross_refused(crossing);
     assert_eq!(rig.written().codes(from), [Code::BUSY, Code::BUSY]);
 }
 

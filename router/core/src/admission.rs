@@ -4,7 +4,7 @@
 //! first that fails names the refusal (WIRE 8.4). Nothing here verifies a signature; see [`crate::verification`].
 
 use kernpost_codecs::part::{Entry, LONGEST_INLINE_PAYLOAD};
-use kernpost_codecs::{Class, Code, MessageId, MessageRef, SKEW_MS};
+use kernpost_codecs::{Class, Code, MessageRef, SKEW_MS, StatementError};
 use kernpost_routing_table::model::Budgets;
 use kernpost_routing_table::{CompiledKey, EndpointIndex, KeyOwner, Table};
 
@@ -85,15 +85,22 @@ pub fn sender_budget(stated: &Budgets, link: LinkBudget) -> Option<LinkBudget> {
     })
 }
 
-/// What routing and settlement need to know of an admitted entry.
+/// An admitted entry.
 #[derive(Debug, Clone)]
-pub struct Admitted {
+pub struct Admitted<'p> {
     /// Position in the part.
     pub position: usize,
     /// The sender.
     pub sender: EndpointIndex,
-    /// Its message id.
-    pub id: MessageId,
+    /// Its statement, parsed once for all that follows.
+    pub message: MessageRef<'p>,
+}
+
+/// A sender that entries of a part name, and what was found of it.
+#[derive(Debug)]
+pub struct KnownSender<'p> {
+    id: &'p str,
+    judged: Result<EndpointIndex, Code>,
 }
 
 /// A key that signed the part's root, as the current table sees it.
@@ -116,10 +123,17 @@ pub struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// Admits an entry, or names the refusal.
-    pub fn admit(&self, position: usize, entry: &Entry) -> Result<Admitted, Code> {
+    /// Admits an entry, or names the refusal. `message` is its statement, parsed; `known` remembers the sender of the entry
+    /// before, because the entries of a part nearly always share theirs.
+    pub fn admit<'p>(
+        &self,
+        position: usize,
+        entry: &Entry,
+        message: Result<MessageRef<'p>, StatementError>,
+        known: &mut Option<KnownSender<'p>>,
+    ) -> Result<Admitted<'p>, Code> {
         self.check_hop(entry)?;
-        let message = MessageRef::parse(&entry.statement).map_err(|e| e.code())?;
+        let message = message.map_err(|error| error.code())?;
         if message.class != self.class {
             return Err(Code::BAD_STATEMENT);
         }
@@ -129,15 +143,28 @@ impl Gate<'_> {
         if !entry.hop.ask && message.payload_len != entry.payload.len() as u64 {
             return Err(Code::DIGEST_MISMATCH);
         }
-        let sender = self.table.endpoint(message.sender).ok_or(Code::SENDER_UNKNOWN)?;
+        let sender = match known {
+            Some(known) if known.id == message.sender => known.judged?,
+            _ => {
+                let judged = self.judge_sender(message.sender);
+                *known = Some(KnownSender { id: message.sender, judged });
+                judged?
+            }
+        };
+        if !entry.hop.ask {
+            self.check_time(&message)?;
+        }
+        Ok(Admitted { position, sender, message })
+    }
+
+    /// Is the sender known, attached here, and the owner of the keys that signed?
+    fn judge_sender(&self, sender: &str) -> Result<EndpointIndex, Code> {
+        let sender = self.table.endpoint(sender).ok_or(Code::SENDER_UNKNOWN)?;
         if self.attached.is_some_and(|attached| !attached.contains(&sender)) {
             return Err(Code::SENDER_NOT_ATTACHED);
         }
         self.check_keys(sender)?;
-        if !entry.hop.ask {
-            self.check_time(&message)?;
-        }
-        Ok(Admitted { position, sender, id: message.id })
+        Ok(sender)
     }
 
     /// An endpoint sends no hops and no recipient; a router always names the recipient (WIRE 6.3).

@@ -17,9 +17,9 @@ use crate::link::{LinkId, WorkerId};
 pub struct Move {
     /// Position of the entry in its part.
     pub position: usize,
-    /// The hop header it leaves with; names the recipient.
+    /// The hop header it leaves with.
     pub hop: HopHeader,
-    /// The chosen recipient.
+    /// The recipient that the hop header names.
     pub recipient: EndpointId,
     /// The sender.
     pub sender: EndpointId,
@@ -50,6 +50,31 @@ pub struct Onward {
     pub deadline_ms: u64,
 }
 
+/// Receipts on their way to one upstream link.
+#[derive(Debug, Clone)]
+pub enum Receipts {
+    /// A whole frame as it came: only its labels change, the proof stays what it is, nothing is hashed again.
+    Whole(Arc<ReceiptsFrame>),
+    /// Some of a frame.
+    Some {
+        /// The frame as it came from the recipient's side.
+        frame: Arc<ReceiptsFrame>,
+        /// Its rebuilt statements and tree, from which the smaller proof is read.
+        rebuilt: Arc<RebuiltReceipts>,
+        /// Which entries of the frame.
+        positions: Vec<usize>,
+    },
+}
+
+impl Receipts {
+    /// The frame they belong to.
+    pub fn frame(&self) -> &ReceiptsFrame {
+        match self {
+            Self::Whole(frame) | Self::Some { frame, .. } => frame,
+        }
+    }
+}
+
 /// What crosses between workers.
 #[derive(Debug, Clone)]
 pub enum Crossing {
@@ -75,13 +100,9 @@ pub enum Crossing {
     Receipts {
         /// Your link.
         link: LinkId,
-        /// The frame as it came from the recipient's side.
-        frame: Arc<ReceiptsFrame>,
-        /// Its rebuilt statements and tree.
-        rebuilt: Arc<RebuiltReceipts>,
-        /// Which entries of the frame.
-        positions: Vec<usize>,
-        /// Your labels, one for each position.
+        /// The receipts.
+        receipts: Receipts,
+        /// Your labels, one for each of them.
         labels: Vec<Label>,
     },
 }

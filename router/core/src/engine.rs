@@ -4,8 +4,8 @@
 //! verify) → `engine/arrival.rs` `authorise` and [`crate::routing`] (route) → `engine/forward.rs` (credit, split, send) →
 //! `engine/settlement.rs` (what comes back) → `engine/turn.rs` (one SETTLE and one CREDIT per link and turn).
 //!
-//! Call order: any `handle_*`, then [`Engine::poll_output`] until it is empty, then [`Engine::poll_deadline`]. Invariants kept
-//! here: one table snapshot per part; every label settles exactly once upstream; the ledger balances after every call.
+//! Call order: any number of `handle_*`, then [`Engine::poll_output`] until it is empty, then [`Engine::poll_deadline`]. What was
+//! handled before the outputs are polled is one turn: its settlements and credit leave together. Invariants kept here: one table snapshot per part; every label settles exactly once upstream; the ledger balances after every call.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -116,7 +116,6 @@ impl Engine {
             EngineEvent::Table(table) => self.on_table(table),
             EngineEvent::Drain => self.draining = true,
         }
-        self.end_turn(now);
     }
 
     /// Takes in one whole frame of a lane. Frames of unknown links are left alone: the link is already closed.
@@ -127,7 +126,6 @@ impl Engine {
             self.outputs.push_back(EngineOutput::Close { link, fault });
             self.on_link_down(link);
         }
-        self.end_turn(now);
     }
 
     /// Takes in what another worker handed over.
@@ -143,15 +141,12 @@ impl Engine {
             Crossing::Granted { link } => {
                 self.granted.insert(link);
             }
-            Crossing::Receipts { link, frame, rebuilt, positions, labels } => {
-                self.receipts_here(link, &frame, &rebuilt, &positions, &labels);
-            }
+            Crossing::Receipts { link, receipts, labels } => self.receipts_here(link, &receipts, &labels),
         }
-        self.end_turn(now);
     }
 
     /// The other worker's channel was full: its entries are refused `busy` (design section 6).
-    pub fn handle_cross_refused(&mut self, now: Now, crossing: Crossing) {
+    pub fn handle_cross_refused(&mut self, crossing: Crossing) {
         if let Crossing::Entries(onward) = crossing {
             self.stats.crossings_refused += 1;
             let detail = Detail { retry_after_ms: Some(self.config.retry_after_ms), ..Detail::default() };
@@ -161,21 +156,22 @@ impl Engine {
                 }
             }
         }
-        self.end_turn(now);
     }
 
     /// Acts on every deadline that has passed.
     pub fn handle_timeout(&mut self, now: Now) {
         self.time_out_labels(now);
         self.time_out_waits(now);
-        self.end_turn(now);
     }
 }
 
 /// Outputs.
 impl Engine {
-    /// The next thing to do, in order; `None` when there is nothing left.
+    /// The next thing to do, in order; `None` when there is nothing left: the turn has ended.
     pub fn poll_output(&mut self) -> Option<EngineOutput> {
+        if self.outputs.is_empty() {
+            self.end_turn();
+        }
         self.outputs.pop_front()
     }
 

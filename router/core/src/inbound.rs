@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use kernpost_codecs::settlement::Label;
 use kernpost_codecs::{Class, Granted};
 
-/// Labels of one BUNDLE frame that are still open.
+/// The labels of one BUNDLE frame. Closing leaves a hole instead of moving what is behind it.
 #[derive(Debug)]
 struct InboundPart {
-    /// (tree index, bytes charged), sorted by index; settled entries are taken out.
-    open: Vec<(u16, u64)>,
+    /// (tree index, bytes charged), sorted by index; `None` once closed.
+    labels: Vec<(u16, Option<u64>)>,
+    /// Labels that are open.
+    open: usize,
 }
 
 /// One lane from the peer to us.
@@ -31,36 +33,39 @@ impl InboundLane {
     }
 
     /// Opens the labels of the next frame and returns its sequence. `entries` are (tree index, bytes charged).
-    pub fn open(&mut self, entries: Vec<(u16, u64)>) -> u64 {
+    pub fn open(&mut self, entries: impl Iterator<Item = (u16, u64)>) -> u64 {
         let sequence = self.base + self.parts.len() as u64;
-        self.parts.push_back(InboundPart { open: entries });
+        let labels: Vec<_> = entries.map(|(index, bytes)| (index, Some(bytes))).collect();
+        self.parts.push_back(InboundPart { open: labels.len(), labels });
         sequence
     }
 
     /// Closes a label and returns its credit. False when it was not open.
     pub fn close(&mut self, label: Label) -> bool {
         debug_assert_eq!(label.class, self.class, "a label is closed on the lane of its class");
-        let Some(position) = label.sequence.checked_sub(self.base).and_then(|p| usize::try_from(p).ok()) else {
+        let Some(bytes) = self.take(label) else {
             return false;
         };
-        let Some(part) = self.parts.get_mut(position) else {
-            return false;
-        };
-        let Ok(at) = part.open.binary_search_by_key(&label.index, |(index, _)| *index) else {
-            return false;
-        };
-        let (_, bytes) = part.open.remove(at);
         self.granted.on_settled(bytes);
-        while self.parts.front().is_some_and(|part| part.open.is_empty()) {
+        while self.parts.front().is_some_and(|part| part.open == 0) {
             self.parts.pop_front();
             self.base += 1;
         }
         true
     }
 
+    fn take(&mut self, label: Label) -> Option<u64> {
+        let place = usize::try_from(label.sequence.checked_sub(self.base)?).ok()?;
+        let part = self.parts.get_mut(place)?;
+        let at = part.labels.binary_search_by_key(&label.index, |(index, _)| *index).ok()?;
+        let bytes = part.labels.get_mut(at)?.1.take()?;
+        part.open -= 1;
+        Some(bytes)
+    }
+
     /// How many labels are open.
     pub fn open_labels(&self) -> usize {
-        self.parts.iter().map(|part| part.open.len()).sum()
+        self.parts.iter().map(|part| part.open).sum()
     }
 }
 
@@ -82,7 +87,7 @@ mod tests {
             for (_, bytes) in *frame {
                 lane.granted.on_received(*bytes).unwrap();
             }
-            lane.open(frame.to_vec());
+            lane.open(frame.iter().copied());
         }
         lane
     }
@@ -105,7 +110,7 @@ mod tests {
         let mut lane = lane(&[&[(0, 100)], &[(1, 100)]]);
         assert!(lane.close(label(0, 0)));
         assert!(lane.close(label(1, 1)));
-        assert_eq!(lane.open(vec![(0, 1)]), 2);
+        assert_eq!(lane.open([(0, 1)].into_iter()), 2);
     }
 
     #[test]

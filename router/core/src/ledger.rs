@@ -34,10 +34,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A label was opened.
-    pub(crate) fn open(&mut self) {
-        self.accepted += 1;
-        self.in_flight += 1;
+    /// So many labels were opened.
+    pub(crate) fn open(&mut self, count: u64) {
+        self.accepted += count;
+        self.in_flight += count;
     }
 
     /// A label was closed by a receipt.

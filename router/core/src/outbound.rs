@@ -40,13 +40,21 @@ pub struct OutboundEntry {
     pub timed_out: bool,
 }
 
-/// The labels of one BUNDLE frame sent.
+/// The labels of one BUNDLE frame sent. Settling leaves a hole instead of moving what is behind it.
 #[derive(Debug)]
-pub struct OutboundPart {
+struct OutboundPart {
     /// Monotonic µs.
-    pub deadline_us: u64,
-    /// Sorted by index; settled entries are taken out.
-    pub entries: Vec<OutboundEntry>,
+    deadline_us: u64,
+    /// Sorted by index; `None` once settled.
+    entries: Vec<(u16, Option<OutboundEntry>)>,
+    /// Entries that have not settled.
+    open: usize,
+}
+
+impl OutboundPart {
+    fn position(&self, index: u16) -> Option<usize> {
+        self.entries.binary_search_by_key(&index, |(index, _)| *index).ok()
+    }
 }
 
 /// Entries and bytes one holder occupies.
@@ -74,7 +82,7 @@ pub enum Found {
     /// Settled before, or timed out: ignore and count.
     Late,
     /// Open until now; taken out.
-    Open(Box<OutboundEntry>),
+    Open(OutboundEntry),
 }
 
 /// One lane from us to the peer.
@@ -130,19 +138,18 @@ impl OutboundLane {
         true
     }
 
-    /// Opens the labels of a frame just sent; their credit was reserved before.
-    pub fn open(&mut self, part: OutboundPart) -> u64 {
+    /// Opens the labels of a frame just sent, sorted by index; their credit was reserved before.
+    pub fn open(&mut self, deadline_us: u64, entries: impl Iterator<Item = OutboundEntry>) -> u64 {
         let sequence = self.next_sequence();
-        self.parts.push_back(part);
+        let entries: Vec<_> = entries.map(|entry| (entry.index, Some(entry))).collect();
+        self.parts.push_back(OutboundPart { deadline_us, open: entries.len(), entries });
         sequence
     }
 
     /// Looks a label up without settling it.
     pub fn peek(&self, label: Label) -> Option<&OutboundEntry> {
-        let position = usize::try_from(label.sequence.checked_sub(self.base)?).ok()?;
-        let part = self.parts.get(position)?;
-        let at = part.entries.binary_search_by_key(&label.index, |entry| entry.index).ok()?;
-        part.entries.get(at)
+        let part = self.parts.get(self.place(label.sequence)?)?;
+        part.entries.get(part.position(label.index)?)?.1.as_ref()
     }
 
     /// The peer settled this label.
@@ -150,42 +157,44 @@ impl OutboundLane {
         if label.sequence >= self.next_sequence() {
             return Found::Never;
         }
-        let Some(position) = label.sequence.checked_sub(self.base).and_then(|p| usize::try_from(p).ok()) else {
+        let Some(entry) = self.take(label) else {
             return Found::Late;
         };
-        let Some(part) = self.parts.get_mut(position) else {
-            return Found::Late;
-        };
-        let Ok(at) = part.entries.binary_search_by_key(&label.index, |entry| entry.index) else {
-            return Found::Late;
-        };
-        let entry = part.entries.remove(at);
-        if part.entries.is_empty() {
-            self.done.push((part.deadline_us, label.sequence));
-        }
         self.unreserve(&entry.recipient, entry.origin.link, entry.cost);
-        while self.parts.front().is_some_and(|part| part.entries.is_empty()) {
+        while self.parts.front().is_some_and(|part| part.open == 0) {
             self.parts.pop_front();
             self.base += 1;
         }
-        if entry.timed_out { Found::Late } else { Found::Open(Box::new(entry)) }
+        if entry.timed_out { Found::Late } else { Found::Open(entry) }
+    }
+
+    fn take(&mut self, label: Label) -> Option<OutboundEntry> {
+        let place = self.place(label.sequence)?;
+        let part = self.parts.get_mut(place)?;
+        let at = part.position(label.index)?;
+        let entry = part.entries.get_mut(at)?.1.take()?;
+        part.open -= 1;
+        if part.open == 0 {
+            self.done.push((part.deadline_us, label.sequence));
+        }
+        Some(entry)
+    }
+
+    fn place(&self, sequence: u64) -> Option<usize> {
+        usize::try_from(sequence.checked_sub(self.base)?).ok()
     }
 
     /// Frames whose last label settled since the last call: their deadlines need not be watched any longer.
-    pub fn take_done(&mut self) -> Vec<(u64, u64)> {
-        std::mem::take(&mut self.done)
+    pub fn take_done(&mut self) -> std::vec::Drain<'_, (u64, u64)> {
+        self.done.drain(..)
     }
 
     /// The deadline of this frame passed: every open label's origin, each once.
     pub fn time_out(&mut self, sequence: u64) -> Vec<Origin> {
-        let Some(part) = sequence
-            .checked_sub(self.base)
-            .and_then(|p| usize::try_from(p).ok())
-            .and_then(|position| self.parts.get_mut(position))
-        else {
+        let Some(part) = self.place(sequence).and_then(|place| self.parts.get_mut(place)) else {
             return Vec::new();
         };
-        let open = part.entries.iter_mut().filter(|entry| !entry.timed_out);
+        let open = part.entries.iter_mut().filter_map(|(_, entry)| entry.as_mut()).filter(|entry| !entry.timed_out);
         open.map(|entry| {
             entry.timed_out = true;
             entry.origin
@@ -195,7 +204,7 @@ impl OutboundLane {
 
     /// The link is gone: every open label's origin.
     pub fn abandon(&mut self) -> Vec<Origin> {
-        let entries = self.parts.drain(..).flat_map(|part| part.entries);
+        let entries = self.parts.drain(..).flat_map(|part| part.entries).filter_map(|(_, entry)| entry);
         entries.filter(|entry| !entry.timed_out).map(|entry| entry.origin).collect()
     }
 

@@ -140,14 +140,14 @@ impl Routing<'_> {
     }
 
     /// Egress and transit: the way to the endpoint the ingress router chose.
-    pub fn follow(&self, message: &MessageRef<'_>, recipient: &EndpointId) -> Result<(EndpointIndex, Way), NoWay> {
+    pub fn follow(&self, message: &MessageRef<'_>, recipient: &EndpointId) -> Result<Way, NoWay> {
         let index = self.table.endpoint(recipient.as_str()).ok_or(Code::STALE_ROUTE)?;
         let way = self.way_to(index, spread_of(message))?;
         let asked_for = message.recipient == Some(recipient.as_str());
         if way.hops_left == 0 && !asked_for && !self.table.responsible(message.service, message.jurisdiction, index) {
             return Err(Code::STALE_ROUTE.into());
         }
-        Ok((index, way))
+        Ok(way)
     }
 
     /// Endpoints of a route in its order. The first refusal that names somebody attached is the one reported.
@@ -175,9 +175,15 @@ impl Routing<'_> {
     /// The best way to an endpoint (rule 2).
     fn way_to(&self, index: EndpointIndex, spread: u64) -> Result<Way, NoWay> {
         let endpoint = &self.entry(index)?.id;
+        let attachments = self.presence.attachments(endpoint);
+        if let [only] = attachments
+            && let Place::Here { worker, link } = &only.place
+        {
+            return Ok(Way { worker: *worker, link: *link, hops_left: 0 });
+        }
         let mut best: Option<(Rank, Way)> = None;
         let mut marked: Option<(Code, u64, RouterId)> = None;
-        for at in self.presence.attachments(endpoint) {
+        for at in attachments {
             let Some(way) = self.way_by(at) else { continue };
             if let Some((code, ms)) = self.unavailable.standing(self.now, endpoint, at) {
                 if let Place::At { router, .. } = &at.place {

@@ -63,8 +63,8 @@ fn take_events(worker: &Worker, first: Option<EngineEvent>, events: &mut mpsc::R
         let now = *now.get_or_insert_with(|| worker.shared.clock.now());
         worker.take_event(now, event);
     }
-    if let Some(now) = now {
-        worker.flush(now);
+    if now.is_some() {
+        worker.flush();
     }
 }
 
@@ -73,7 +73,7 @@ fn take_crossings(worker: &Worker, crossings: &mut Vec<Crossing>) {
     for crossing in crossings.drain(..) {
         worker.engine.borrow_mut().handle_crossing(now, crossing);
     }
-    worker.flush(now);
+    worker.flush();
 }
 
 fn take_timeout(worker: &Worker) {
@@ -81,5 +81,5 @@ fn take_timeout(worker: &Worker) {
     // What remains is armed anew by the flush.
     worker.armed_us.set(u64::MAX);
     worker.engine.borrow_mut().handle_timeout(now);
-    worker.flush(now);
+    worker.flush();
 }

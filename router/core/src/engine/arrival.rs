@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::part::{HopHeader, Part, PartError};
 use kernpost_codecs::settlement::{Detail, Label};
-use kernpost_codecs::{Class, CloseCode, Code, Digest, EndpointId, FrameFault, MessageRef};
+use kernpost_codecs::root::RootSignature;
+use kernpost_codecs::{Class, CloseCode, Code, Digest, EndpointId, FrameFault, KeyId, MessageRef};
+use smallvec::SmallVec;
 use kernpost_routing_table::{EndpointIndex, Table};
 
 use super::Engine;
@@ -23,32 +25,72 @@ use crate::verification::NotVerified;
 /// A refusal of one entry of the part at hand.
 type Refused = (usize, NoWay);
 
+/// What becomes of the entries of a part: those that go on, by the way they take, and those that are refused.
+#[derive(Default)]
+struct Judged {
+    groups: Vec<(Way, Vec<Move>)>,
+    refused: Vec<Refused>,
+}
+
+impl Judged {
+    fn all_refused(part: &Part, no_way: &NoWay) -> Self {
+        let refused = (0..part.entries().len()).map(|position| (position, no_way.clone())).collect();
+        Self { groups: Vec::new(), refused }
+    }
+
+    fn refuse_admitted(mut self, admitted: &[Admitted<'_>], no_way: &NoWay) -> Self {
+        self.refused.extend(admitted.iter().map(|entry| (entry.position, no_way.clone())));
+        self
+    }
+
+    /// Entries lie sorted by recipient, so the way of the entry before is tried first.
+    fn go(&mut self, way: Way, step: Move) {
+        match self.groups.iter_mut().rev().find(|(held, _)| *held == way) {
+            Some((_, moves)) => moves.push(step),
+            None => self.groups.push((way, vec![step])),
+        }
+    }
+}
+
 impl Engine {
     /// Carries WIRE 6 and the engine order of design section 6.
     pub(super) fn on_bundle(&mut self, now: Now, link: LinkId, class: Class, body: Bytes) -> Result<(), FrameFault> {
         let frame_bytes = body.len();
         let part = match Part::decode(body) {
-            Ok(part) => part,
+            Ok(part) => Arc::new(part),
             Err(PartError::Frame(fault)) => return Err(fault),
             Err(PartError::Proof { entries, .. }) => {
                 return self.refuse_unproven(link, class, &entries);
             }
             Err(other) => return Err(FrameFault::malformed("WIRE 6", other.to_string())),
         };
-        let sequence = self.open_labels(link, class, part.entries().iter().map(|e| (e.index, e.credit())).collect())?;
-        let (passed, refused) = self.judge(now, link, class, frame_bytes, &part);
-        for (position, no_way) in refused {
+        let sequence = self.open_labels(link, class, part.entries().iter().map(|e| (e.index, e.credit())))?;
+        let judged = self.judge(now, link, class, frame_bytes, &part);
+        for (position, no_way) in judged.refused {
             if let Some(entry) = part.entries().get(position) {
                 self.refuse(link, Label { class, sequence, index: entry.index }, &no_way);
             }
         }
-        self.send_on(now, link, class, sequence, Arc::new(part), passed);
+        for (way, moves) in judged.groups {
+            let deadline_ms = self.config.endpoint_deadline_ms + u64::from(way.hops_left) * self.config.hop_deadline_ms;
+            let onward = Onward {
+                part: Arc::clone(&part),
+                moves,
+                from_worker: self.worker,
+                from_link: link,
+                class,
+                sequence,
+                target: way.link,
+                deadline_ms,
+            };
+            self.hand_on(now, way.worker, onward);
+        }
         Ok(())
     }
 
     /// The proof of the whole part is wrong: every entry is refused, none is looked at (WIRE 6.6).
     fn refuse_unproven(&mut self, link: LinkId, class: Class, entries: &[(u16, u64)]) -> Result<(), FrameFault> {
-        let sequence = self.open_labels(link, class, entries.to_vec())?;
+        let sequence = self.open_labels(link, class, entries.iter().copied())?;
         for (index, _) in entries {
             self.refuse(link, Label { class, sequence, index: *index }, &Code::BAD_PROOF.into());
         }
@@ -56,77 +98,74 @@ impl Engine {
     }
 
     /// Charges the peer's credit and opens the labels; beyond the credit the link closes (WIRE 7.2).
-    fn open_labels(&mut self, link: LinkId, class: Class, entries: Vec<(u16, u64)>) -> Result<u64, FrameFault> {
+    fn open_labels(
+        &mut self,
+        link: LinkId,
+        class: Class,
+        entries: impl Iterator<Item = (u16, u64)> + Clone,
+    ) -> Result<u64, FrameFault> {
         let Some(state) = self.links.get_mut(&link) else {
             return Ok(0);
         };
         let lane = state.inbound_mut(class);
-        for (_, bytes) in &entries {
-            lane.granted.on_received(*bytes).map_err(|exceeded| {
+        let mut count = 0;
+        for (_, bytes) in entries.clone() {
+            lane.granted.on_received(bytes).map_err(|exceeded| {
                 FrameFault::new(CloseCode::CreditExceeded, "WIRE 7.2", format!("{class:?} lane: {exceeded}"))
             })?;
+            count += 1;
         }
-        for _ in &entries {
-            self.ledger.open();
-        }
+        self.ledger.open(count);
         self.stats.parts_received += 1;
-        self.stats.entries_received += entries.len() as u64;
+        self.stats.entries_received += count;
         Ok(lane.open(entries))
     }
 
     /// Splits the entries of a part into those that have a way on and those that are refused.
-    fn judge(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        class: Class,
-        frame_bytes: usize,
-        part: &Part,
-    ) -> (Vec<(Admitted, HopHeader, Way)>, Vec<Refused>) {
-        let all = |no_way: NoWay| (0..part.entries().len()).map(|position| (position, no_way.clone())).collect();
+    fn judge(&mut self, now: Now, link: LinkId, class: Class, frame_bytes: usize, part: &Part) -> Judged {
         if self.draining {
-            return (Vec::new(), all(Code::DRAINING.into()));
+            return Judged::all_refused(part, &Code::DRAINING.into());
         }
         let table = Arc::clone(&self.table);
         let Some(state) = self.links.get_mut(&link) else {
-            return (Vec::new(), Vec::new());
+            return Judged::default();
         };
         if let Err(ms) = state.buckets.charge_part(now, part.entries().len(), frame_bytes) {
-            return (Vec::new(), all(NoWay { retry_after_ms: Some(ms), ..Code::OVER_BUDGET.into() }));
+            return Judged::all_refused(part, &over_budget(ms));
         }
         if !distinct_keys(part) {
-            return (Vec::new(), all(Code::BAD_SIGNATURE.into()));
+            return Judged::all_refused(part, &Code::BAD_SIGNATURE.into());
         }
-        let signers: Vec<Signer<'_>> =
+        let signers: SmallVec<[Signer<'_>; 2]> =
             part.signatures().iter().map(|s| s.kid().ok().and_then(|kid| table.key(&kid))).collect();
-        let (admitted, mut refused) = admit(now, class, self.config.hop_limit, &table, state, &signers, part);
-        let Some(first) = admitted.first() else { return (Vec::new(), refused) };
+        let (admitted, refused) = admit(now, class, self.config.hop_limit, &table, state, &signers, part);
+        let mut judged = Judged { groups: Vec::new(), refused };
+        let Some(first) = admitted.first() else { return judged };
         let link_budget = self.config.endpoint_budget;
         if let Err(ms) = charge_sender(now, &table, state, link_budget, first.sender, part, admitted.len()) {
-            let no_way = NoWay { retry_after_ms: Some(ms), ..Code::OVER_BUDGET.into() };
-            refused.extend(admitted.into_iter().map(|a| (a.position, no_way.clone())));
-            return (Vec::new(), refused);
+            return judged.refuse_admitted(&admitted, &over_budget(ms));
         }
-        let verified = self.verifier.verify(now, part, &signers, &mut state.buckets, &mut self.stats);
-        if let Err(not_verified) = verified {
-            let no_way = match not_verified {
-                NotVerified::OverBudget { retry_after_ms } => {
-                    NoWay { retry_after_ms: Some(retry_after_ms), ..Code::OVER_BUDGET.into() }
-                }
-                NotVerified::BadSignature => Code::BAD_SIGNATURE.into(),
-            };
-            refused.extend(admitted.into_iter().map(|a| (a.position, no_way.clone())));
-            return (Vec::new(), refused);
-        }
-        let ingress = !state.peer.is_router();
-        let mut passed = Vec::with_capacity(admitted.len());
-        for entry in admitted {
-            match self.route_one(now, &table, ingress, part, &entry) {
-                Ok((hop, way)) => passed.push((entry, hop, way)),
-                Err(no_way) => refused.push((entry.position, no_way)),
+        match self.verifier.verify(now, part, &signers, &mut state.buckets, &mut self.stats) {
+            Ok(()) => {}
+            Err(NotVerified::OverBudget { retry_after_ms }) => {
+                return judged.refuse_admitted(&admitted, &over_budget(retry_after_ms));
+            }
+            Err(NotVerified::BadSignature) => {
+                return judged.refuse_admitted(&admitted, &Code::BAD_SIGNATURE.into());
             }
         }
-        (passed, refused)
+        let ingress = !state.peer.is_router();
+        // All admitted entries have one sender: they share the keys of the root.
+        let Ok(sender) = id_of(&table, first.sender) else {
+            return judged.refuse_admitted(&admitted, &Code::SENDER_UNKNOWN.into());
+        };
+        for admitted in &admitted {
+            match self.route_one(now, &table, ingress, part, &sender, admitted) {
+                Ok((way, step)) => judged.go(way, step),
+                Err(no_way) => judged.refused.push((admitted.position, no_way)),
+            }
+        }
+        judged
     }
 
     /// Authorises and routes one verified entry.
@@ -136,10 +175,11 @@ impl Engine {
         table: &Table,
         ingress: bool,
         part: &Part,
-        admitted: &Admitted,
-    ) -> Result<(HopHeader, Way), NoWay> {
+        sender: &EndpointId,
+        admitted: &Admitted<'_>,
+    ) -> Result<(Way, Move), NoWay> {
         let entry = part.entries().get(admitted.position).ok_or(Code::BAD_STATEMENT)?;
-        let message = MessageRef::parse(&entry.statement).map_err(|e| e.code())?;
+        let message = &admitted.message;
         if ingress && !entry.hop.ask {
             self.stats.digest_checks += 1;
             self.stats.payload_bytes_received += entry.payload.len() as u64;
@@ -147,7 +187,7 @@ impl Engine {
                 return Err(Code::DIGEST_MISMATCH.into());
             }
         }
-        authorise(table, admitted, &message)?;
+        authorise(table, admitted.sender, message)?;
         let routing = Routing {
             worker: self.worker,
             now,
@@ -157,65 +197,28 @@ impl Engine {
             granted: &self.granted,
         };
         let (recipient, way) = match &entry.hop.recipient {
-            None => routing.choose(&message)?,
-            Some(recipient) => routing.follow(&message, recipient)?,
-        };
-        let onward = HopHeader {
-            hops: entry.hop.hops.saturating_add(1),
-            recipient: Some(id_of(table, recipient)?),
-            ..entry.hop.clone()
-        };
-        Ok((onward, way))
-    }
-
-    /// Groups what passed by its link and hands each group on.
-    fn send_on(
-        &mut self,
-        now: Now,
-        from_link: LinkId,
-        class: Class,
-        sequence: u64,
-        part: Arc<Part>,
-        passed: Vec<(Admitted, HopHeader, Way)>,
-    ) {
-        let mut groups: Vec<(Way, Vec<Move>)> = Vec::new();
-        for (admitted, hop, way) in passed {
-            let Some(entry) = part.entries().get(admitted.position) else {
-                continue;
-            };
-            let Some(recipient) = hop.recipient.clone() else {
-                continue;
-            };
-            let Ok(sender) = id_of(&self.table, admitted.sender) else {
-                continue;
-            };
-            let step = Move {
-                position: admitted.position,
-                recipient,
-                sender,
-                message: admitted.id,
-                cost: entry.credit(),
-                hop,
-            };
-            match groups.iter_mut().find(|(held, _)| *held == way) {
-                Some((_, moves)) => moves.push(step),
-                None => groups.push((way, vec![step])),
+            None => {
+                let (index, way) = routing.choose(message)?;
+                (id_of(table, index)?, way)
             }
-        }
-        for (way, moves) in groups {
-            let deadline_ms = self.config.endpoint_deadline_ms + u64::from(way.hops_left) * self.config.hop_deadline_ms;
-            let onward = Onward {
-                part: Arc::clone(&part),
-                moves,
-                from_worker: self.worker,
-                from_link,
-                class,
-                sequence,
-                target: way.link,
-                deadline_ms,
-            };
-            self.hand_on(now, way.worker, onward);
-        }
+            Some(recipient) => (recipient.clone(), routing.follow(message, recipient)?),
+        };
+        let hop = HopHeader {
+            hops: entry.hop.hops.saturating_add(1),
+            recipient: Some(recipient.clone()),
+            redelivered: entry.hop.redelivered,
+            detached: entry.hop.detached,
+            ask: entry.hop.ask,
+        };
+        let step = Move {
+            position: admitted.position,
+            hop,
+            recipient,
+            sender: sender.clone(),
+            message: message.id,
+            cost: entry.credit(),
+        };
+        Ok((way, step))
     }
 
     /// Refuses an entry for a reason found here.
@@ -264,27 +267,30 @@ impl Engine {
 }
 
 /// Admits what can be admitted without cryptography; two entries of one case are refused (WIRE 6.5).
-fn admit(
+fn admit<'p>(
     now: Now,
     class: Class,
     hop_limit: u8,
     table: &Table,
     state: &LinkState,
     signers: &[Signer<'_>],
-    part: &Part,
-) -> (Vec<Admitted>, Vec<Refused>) {
+    part: &'p Part,
+) -> (Vec<Admitted<'p>>, Vec<Refused>) {
     let attached = (!state.peer.is_router()).then_some(&state.attached_indices);
     let gate = Gate { table, now, class, attached, signers, hop_limit };
     let mut cases: Set<&[u8]> = Set::default();
+    let mut known = None;
     let mut admitted = Vec::with_capacity(part.entries().len());
     let mut refused = Vec::new();
     for (position, entry) in part.entries().iter().enumerate() {
-        let case = MessageRef::parse(&entry.statement).ok().and_then(|message| message.case);
-        if case.is_some_and(|case| !cases.insert(case)) {
+        let message = MessageRef::parse(&entry.statement);
+        if let Ok(MessageRef { case: Some(case), .. }) = message
+            && !cases.insert(case)
+        {
             refused.push((position, Code::CASE_ORDER.into()));
             continue;
         }
-        match gate.admit(position, entry) {
+        match gate.admit(position, entry, message, &mut known) {
             Ok(entry) => admitted.push(entry),
             Err(code) => refused.push((position, code.into())),
         }
@@ -292,10 +298,18 @@ fn admit(
     (admitted, refused)
 }
 
+fn over_budget(retry_after_ms: u64) -> NoWay {
+    NoWay { retry_after_ms: Some(retry_after_ms), ..Code::OVER_BUDGET.into() }
+}
+
 /// Every protected header can be read, and two signatures are by two keys (WIRE 5.4).
 fn distinct_keys(part: &Part) -> bool {
-    let mut kids = Set::default();
-    part.signatures().iter().all(|signature| signature.kid().is_ok_and(|kid| kids.insert(kid)))
+    let kids: SmallVec<[Result<KeyId, _>; 2]> = part.signatures().iter().map(RootSignature::kid).collect();
+    match kids.as_slice() {
+        [Ok(_)] => true,
+        [Ok(first), Ok(second)] => first != second,
+        _ => false,
+    }
 }
 
 /// Charges the budget that the directory states for the sender, before its signature is checked; at ingress only. All
@@ -321,11 +335,11 @@ fn charge_sender(
 }
 
 /// May this sender send this? A grant that covers the route key, or the right to reply (design section 8).
-fn authorise(table: &Table, admitted: &Admitted, message: &MessageRef<'_>) -> Result<(), Code> {
-    match table.grant(admitted.sender, message.service, message.jurisdiction) {
+fn authorise(table: &Table, sender: EndpointIndex, message: &MessageRef<'_>) -> Result<(), Code> {
+    match table.grant(sender, message.service, message.jurisdiction) {
         Some(highest) if message.assurance.is_none_or(|asserted| highest.is_some_and(|h| asserted <= h)) => Ok(()),
         Some(_) => Err(Code::ASSURANCE_NOT_GRANTED),
-        None if message.in_reply_to.is_some() && message.recipient.is_some() && table.may_reply(admitted.sender) => {
+        None if message.in_reply_to.is_some() && message.recipient.is_some() && table.may_reply(sender) => {
             if message.assurance.is_some() {
                 Err(Code::ASSURANCE_NOT_GRANTED)
             } else {

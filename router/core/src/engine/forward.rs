@@ -8,12 +8,12 @@ use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Class, Code, EndpointId, LaneKind};
 
 use super::Engine;
-use super::lane_state::Waiting;
+use super::lane_state::{LinkState, Waiting};
 use crate::crossing::{Crossing, Move, Onward};
 use crate::event::EngineOutput;
 use crate::link::{LinkId, WorkerId};
 use crate::now::Now;
-use crate::outbound::{Origin, OutboundEntry, OutboundPart, Share};
+use crate::outbound::{Origin, OutboundEntry, Share};
 
 impl Onward {
     /// The upstream label of one of the entries.
@@ -43,41 +43,39 @@ impl Engine {
     }
 
     /// Sends what credit allows now, queues what may wait, refuses the rest `busy`.
-    pub(super) fn forward_here(&mut self, now: Now, onward: Onward) {
+    pub(super) fn forward_here(&mut self, now: Now, mut onward: Onward) {
         let (target, class) = (onward.target, onward.class);
-        let mut ready: Vec<(Move, Origin)> = Vec::with_capacity(onward.moves.len());
-        for entry in &onward.moves {
-            let Some(origin) = onward.origin(entry) else {
+        let moves = std::mem::take(&mut onward.moves);
+        let Some(shares) = self.shares(class).filter(|_| self.links.contains_key(&target)) else {
+            for step in moves {
+                if let Some(origin) = onward.origin(&step) {
+                    self.settle_gone(origin, &step.recipient);
+                }
+            }
+            return;
+        };
+        let mut ready: Vec<(Move, Origin)> = Vec::with_capacity(moves.len());
+        for step in moves {
+            let Some(origin) = onward.origin(&step) else {
                 continue;
             };
-            match self.ask_link(target, class, origin.link, entry) {
-                None => self.settle_gone(origin, &entry.recipient),
-                Some(Verdict::Send) => ready.push((entry.clone(), origin)),
-                Some(Verdict::Wait) => self.wait(now, &onward, entry.clone(), origin),
-                Some(Verdict::Busy) => self.settle_busy(origin, entry.recipient.clone()),
+            let verdict = self.links.get_mut(&target).map(|state| ask(state, class, origin.link, &step, &shares));
+            match verdict {
+                Some(Verdict::Send) => ready.push((step, origin)),
+                Some(Verdict::Wait) => self.wait(now, &onward, step, origin),
+                Some(Verdict::Busy) | None => self.settle_busy(origin, step.recipient),
             }
         }
         self.emit(now, target, class, &onward.part, ready, onward.deadline_ms);
     }
 
-    /// `None` when the link is gone. Shares first (WIRE 7.3), then order, then the peer's credit.
-    fn ask_link(&mut self, target: LinkId, class: Class, upstream: LinkId, entry: &Move) -> Option<Verdict> {
-        let credit = self.config.credit.get(class.index()).copied()?;
-        let granted_upstream = Share { entries: credit.entries, bytes: credit.bytes };
-        let (endpoint_share, downstream_share) = (self.config.endpoint_share, self.config.downstream_share);
-        let state = self.links.get_mut(&target)?;
-        let (shared, waiting) = (state.shared(), !state.waiting_mut(class).is_empty());
-        let lane = state.outbound_mut(class);
-        let within_endpoint =
-            !shared || lane.share_of_endpoint(&entry.recipient).admits(entry.cost, lane.window(), endpoint_share);
-        let within_upstream = lane.share_of_upstream(upstream).admits(entry.cost, granted_upstream, downstream_share);
-        if !within_endpoint || !within_upstream {
-            return Some(Verdict::Busy);
-        }
-        if waiting || !lane.reserve(&entry.recipient, upstream, entry.cost) {
-            return Some(Verdict::Wait);
-        }
-        Some(Verdict::Send)
+    fn shares(&self, class: Class) -> Option<Shares> {
+        let credit = self.config.credit.get(class.index())?;
+        Some(Shares {
+            upstream_window: Share { entries: credit.entries, bytes: credit.bytes },
+            of_endpoint: self.config.endpoint_share,
+            of_upstream: self.config.downstream_share,
+        })
     }
 
     fn wait(&mut self, now: Now, onward: &Onward, entry: Move, origin: Origin) {
@@ -107,13 +105,9 @@ impl Engine {
     ) {
         let mut rest = ready;
         while !rest.is_empty() {
-            let positions: Vec<usize> = rest.iter().map(|(entry, _)| entry.position).collect();
-            let hop_at = |at: usize| {
-                let found = rest.binary_search_by_key(&at, |(entry, _)| entry.position).ok();
-                found.and_then(|found| rest.get(found)).map(|(entry, _)| entry.hop.clone()).unwrap_or_default()
-            };
             let mut bytes = BytesMut::new();
-            let written = part.encode_subset(&positions, hop_at, &mut bytes).unwrap_or(0);
+            let chosen = rest.iter().map(|(step, _)| (step.position, &step.hop));
+            let written = part.encode_chosen(chosen, &mut bytes).unwrap_or(0);
             let later = rest.split_off(written.max(1).min(rest.len()));
             if written == 0 {
                 // Cannot happen with admitted payloads; settled rather than lost.
@@ -155,7 +149,7 @@ impl Engine {
                 timed_out: false,
             })
         });
-        let sequence = state.outbound_mut(class).open(OutboundPart { deadline_us, entries: entries.collect() });
+        let sequence = state.outbound_mut(class).open(deadline_us, entries);
         self.deadlines.insert((deadline_us, link, class, sequence));
         self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Bundle(class), bytes });
     }
@@ -272,4 +266,30 @@ impl Engine {
             self.unavailable.mark(now, endpoint.clone(), router.clone(), code, ms, number);
         }
     }
+}
+
+/// How much of a downstream link one holder may take (WIRE 7.3).
+struct Shares {
+    /// What every upstream link is granted.
+    upstream_window: Share,
+    /// See [`crate::EngineConfig::endpoint_share`].
+    of_endpoint: u64,
+    /// See [`crate::EngineConfig::downstream_share`].
+    of_upstream: u64,
+}
+
+/// Shares first (WIRE 7.3), then order, then the peer's credit.
+fn ask(state: &mut LinkState, class: Class, upstream: LinkId, step: &Move, shares: &Shares) -> Verdict {
+    let (shared, waiting) = (state.shared(), !state.waiting_mut(class).is_empty());
+    let lane = state.outbound_mut(class);
+    let within_endpoint =
+        !shared || lane.share_of_endpoint(&step.recipient).admits(step.cost, lane.window(), shares.of_endpoint);
+    let held = lane.share_of_upstream(upstream);
+    if !within_endpoint || !held.admits(step.cost, shares.upstream_window, shares.of_upstream) {
+        return Verdict::Busy;
+    }
+    if waiting || !lane.reserve(&step.recipient, upstream, step.cost) {
+        return Verdict::Wait;
+    }
+    Verdict::Send
 }

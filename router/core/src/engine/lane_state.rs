@@ -76,6 +76,15 @@ impl LinkState {
         pick(class, urgent, interactive, bulk)
     }
 
+    pub fn outbound(&self, class: Class) -> &OutboundLane {
+        let [urgent, interactive, bulk] = &self.outbound;
+        match class {
+            Class::Urgent => urgent,
+            Class::Interactive => interactive,
+            Class::Bulk => bulk,
+        }
+    }
+
     pub fn waiting_mut(&mut self, class: Class) -> &mut VecDeque<Waiting> {
         let [urgent, interactive, bulk] = &mut self.waiting;
         pick(class, urgent, interactive, bulk)

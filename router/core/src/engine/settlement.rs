@@ -9,7 +9,7 @@ use kernpost_codecs::{CloseCode, Code, EndpointId, FrameFault, LaneKind, Party};
 use kernpost_routing_table::KeyOwner;
 
 use super::Engine;
-use crate::crossing::Crossing;
+use crate::crossing::{Crossing, Receipts};
 use crate::event::EngineOutput;
 use crate::link::{LinkId, WorkerId};
 use crate::now::Now;
@@ -85,78 +85,136 @@ impl Engine {
         }
     }
 
-    /// Receipts are rebuilt from the labels (WIRE 8.2), so issuer and subject are right by construction; a frame by another
-    /// issuer, with a foreign key, or that does not rebuild is set aside and its labels stay open until their deadline.
+    /// Issuer and subject are right by construction: a receipt is rebuilt from its label (WIRE 8.2). A frame by another issuer,
+    /// with a foreign key, or that must be split and does not rebuild is set aside and its labels stay open until their deadline.
     fn on_receipts(&mut self, link: LinkId, frame: ReceiptsFrame) -> Result<(), FrameFault> {
-        let Some(entries) = self.labelled_entries(link, &frame)? else {
+        if !self.may_settle(link, &frame)? {
             self.stats.receipt_frames_ignored += 1;
             return Ok(());
-        };
-        let subjects: Vec<Subject<'_>> = entries
-            .iter()
-            .map(|entry| Subject { addressee: &entry.addressee, message: entry.message, leaf: entry.leaf })
-            .collect();
-        let Ok(rebuilt) = frame.rebuild(&subjects) else {
+        }
+        if let Some((worker, upstream)) = self.only_origin(link, &frame) {
+            let labels = frame.entries.iter().filter_map(|receipt| self.settle_open(link, receipt.label));
+            let labels = labels.map(|entry| entry.origin.label).collect();
+            self.pass_on(worker, upstream, Receipts::Whole(Arc::new(frame)), labels);
+            return Ok(());
+        }
+        let Some(rebuilt) = self.rebuild(link, &frame) else {
             self.stats.receipt_frames_ignored += 1;
             return Ok(());
         };
         let (frame, rebuilt) = (Arc::new(frame), Arc::new(rebuilt));
         let mut groups: Vec<UpstreamGroup> = Vec::new();
         for (position, receipt) in frame.entries.iter().enumerate() {
-            match self.settle_outbound(link, receipt.label) {
-                Found::Open(entry) => group_by_origin(&mut groups, position, entry.origin),
-                Found::Late | Found::Never => self.stats.late_settlements += 1,
+            match self.settle_open(link, receipt.label) {
+                Some(entry) => group_by_origin(&mut groups, position, entry.origin),
+                None => self.stats.late_settlements += 1,
             }
         }
         for ((worker, upstream), positions, labels) in groups {
-            if worker == self.worker {
-                self.receipts_here(upstream, &frame, &rebuilt, &positions, &labels);
-            } else {
-                let (frame, rebuilt) = (Arc::clone(&frame), Arc::clone(&rebuilt));
-                let crossing = Crossing::Receipts { link: upstream, frame, rebuilt, positions, labels };
-                self.outputs.push_back(EngineOutput::Cross { worker, crossing });
-            }
+            let (frame, rebuilt) = (Arc::clone(&frame), Arc::clone(&rebuilt));
+            self.pass_on(worker, upstream, Receipts::Some { frame, rebuilt, positions }, labels);
         }
         Ok(())
     }
 
-    /// The labelled entries of a RECEIPTS frame; `None` when the frame must be set aside.
-    fn labelled_entries(
-        &mut self,
-        link: LinkId,
-        frame: &ReceiptsFrame,
-    ) -> Result<Option<Vec<OutboundEntry>>, FrameFault> {
-        let by_recipient = frame.entries.iter().all(|receipt| receipt.outcome.is_by_recipient());
-        let own = by_recipient && self.kids_of_issuer(frame);
-        let Some(state) = self.links.get_mut(&link) else {
-            return Ok(None);
-        };
-        let mut entries = Vec::with_capacity(frame.entries.len());
+    /// Whether a RECEIPTS frame counts: by the endpoint its labels were sent to, with that endpoint's keys, about labels that
+    /// are all still held.
+    fn may_settle(&mut self, link: LinkId, frame: &ReceiptsFrame) -> Result<bool, FrameFault> {
+        let Party::Endpoint(issuer) = &frame.issuer else { return Ok(false) };
+        let own_keys = self.kids_of_issuer(issuer, frame);
+        let Some(state) = self.links.get_mut(&link) else { return Ok(false) };
+        let mut counts = own_keys;
         for receipt in &frame.entries {
             let lane = state.outbound_mut(receipt.label.class);
             if receipt.label.sequence >= lane.next_sequence() {
                 return Err(label_unknown(receipt.label));
             }
-            match lane.peek(receipt.label) {
-                Some(entry) if is_issuer(frame, entry) => entries.push(entry.clone()),
-                _ => return Ok(None),
+            counts &= receipt.outcome.is_by_recipient()
+                && lane.peek(receipt.label).is_some_and(|entry| entry.recipient == *issuer);
+        }
+        Ok(counts)
+    }
+
+    /// The one upstream link that all receipts of a frame go to, when none is late and the frame fits there as a whole.
+    fn only_origin(&mut self, link: LinkId, frame: &ReceiptsFrame) -> Option<(WorkerId, LinkId)> {
+        let state = self.links.get_mut(&link)?;
+        let mut only = None;
+        for receipt in &frame.entries {
+            let entry = state.outbound_mut(receipt.label.class).peek(receipt.label)?;
+            let origin = (entry.origin.worker, entry.origin.link);
+            if entry.timed_out || *only.get_or_insert(origin) != origin {
+                return None;
             }
         }
-        Ok(own.then_some(entries))
+        only.filter(|_| frame.fits_relabelled())
+    }
+
+    /// The statements a frame stands for, by the labels it names.
+    fn rebuild(&mut self, link: LinkId, frame: &ReceiptsFrame) -> Option<RebuiltReceipts> {
+        let state = self.links.get(&link)?;
+        let subjects: Option<Vec<Subject<'_>>> = frame
+            .entries
+            .iter()
+            .map(|receipt| {
+                let entry = state.outbound(receipt.label.class).peek(receipt.label)?;
+                Some(Subject { addressee: &entry.addressee, message: entry.message, leaf: entry.leaf })
+            })
+            .collect();
+        frame.rebuild(&subjects?).ok()
+    }
+
+    /// To a link here, or across to the worker that owns it.
+    fn pass_on(&mut self, worker: WorkerId, link: LinkId, receipts: Receipts, labels: Vec<Label>) {
+        if worker == self.worker {
+            self.receipts_here(link, &receipts, &labels);
+        } else {
+            let crossing = Crossing::Receipts { link, receipts, labels };
+            self.outputs.push_back(EngineOutput::Cross { worker, crossing });
+        }
     }
 
     /// Every signature of the frame names a key of its issuer.
-    fn kids_of_issuer(&self, frame: &ReceiptsFrame) -> bool {
-        let Party::Endpoint(issuer) = &frame.issuer else {
-            return false;
-        };
+    fn kids_of_issuer(&self, issuer: &EndpointId, frame: &ReceiptsFrame) -> bool {
         let index = self.table.endpoint(issuer.as_str()).map(KeyOwner::Endpoint);
         let owner = |kid| self.table.key(&kid).map(|(owner, _)| owner);
         index.is_some() && frame.signatures.iter().all(|signature| signature.kid().ok().and_then(owner) == index)
     }
 
     /// Passes receipts on to a link of this worker, leaving out labels that are no longer open there.
-    pub(super) fn receipts_here(
+    pub(super) fn receipts_here(&mut self, link: LinkId, receipts: &Receipts, labels: &[Label]) {
+        match receipts {
+            Receipts::Whole(frame) => self.whole_frame_here(link, frame, labels),
+            Receipts::Some { frame, rebuilt, positions } => {
+                self.some_receipts_here(link, frame, rebuilt, positions, labels);
+            }
+        }
+    }
+
+    fn whole_frame_here(&mut self, link: LinkId, frame: &ReceiptsFrame, labels: &[Label]) {
+        if labels.len() != frame.entries.len() {
+            // The frame named a label twice: its other receipts cannot be told apart from it without a new proof.
+            for label in labels {
+                self.settle_here(link, *label, Code::UNDECIDED_UNCLEAR, &Detail::default());
+            }
+            return;
+        }
+        let Some(state) = self.links.get_mut(&link) else { return };
+        for (receipt, label) in frame.entries.iter().zip(labels) {
+            if state.inbound_mut(label.class).close(*label) {
+                self.ledger.close_by_receipt(receipt.outcome);
+            } else {
+                // Labels here outlive those downstream, so this does not happen; the peer ignores a second settlement.
+                self.stats.late_settlements += 1;
+            }
+        }
+        self.stats.receipts_forwarded += labels.len() as u64;
+        let mut bytes = BytesMut::new();
+        frame.encode_relabelled(labels, &mut bytes);
+        self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Settlement, bytes: bytes.freeze() });
+        self.note_credit(link);
+    }
+
+    fn some_receipts_here(
         &mut self,
         link: LinkId,
         frame: &ReceiptsFrame,
@@ -164,15 +222,10 @@ impl Engine {
         positions: &[usize],
         labels: &[Label],
     ) {
-        let Some(state) = self.links.get_mut(&link) else {
-            return;
-        };
-        let mut open_positions = Vec::with_capacity(positions.len());
-        let mut open_labels = Vec::with_capacity(positions.len());
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let (mut open_positions, mut open_labels) = (Vec::with_capacity(labels.len()), Vec::with_capacity(labels.len()));
         for (position, label) in positions.iter().zip(labels) {
-            let Some(receipt) = frame.entries.get(*position) else {
-                continue;
-            };
+            let Some(receipt) = frame.entries.get(*position) else { continue };
             if state.inbound_mut(label.class).close(*label) {
                 self.ledger.close_by_receipt(receipt.outcome);
                 open_positions.push(*position);
@@ -200,6 +253,14 @@ impl Engine {
         found
     }
 
+    /// Settles a label; its entry when nobody upstream was told yet.
+    fn settle_open(&mut self, link: LinkId, label: Label) -> Option<OutboundEntry> {
+        match self.settle_outbound(link, label) {
+            Found::Open(entry) => Some(entry),
+            Found::Late | Found::Never => None,
+        }
+    }
+
     /// Labels whose deadline passed settle undecided upstream; a later settlement for them is ignored (WIRE 8.6).
     pub(super) fn time_out_labels(&mut self, now: Now) {
         while let Some((at, link, class, sequence)) = self.deadlines.first().copied()
@@ -216,11 +277,6 @@ impl Engine {
 
 /// Receipts for one upstream link: positions in the frame, and the labels they settle there.
 type UpstreamGroup = ((WorkerId, LinkId), Vec<usize>, Vec<Label>);
-
-/// Only the endpoint a label was sent to may issue the receipt for it.
-fn is_issuer(frame: &ReceiptsFrame, entry: &OutboundEntry) -> bool {
-    matches!(&frame.issuer, Party::Endpoint(issuer) if *issuer == entry.recipient)
-}
 
 fn group_by_origin(groups: &mut Vec<UpstreamGroup>, position: usize, origin: Origin) {
     let key = (origin.worker, origin.link);

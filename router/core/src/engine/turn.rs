@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// Settlements before credit, so that a peer never sees room for an entry whose predecessor seems open.
-    pub(super) fn end_turn(&mut self, _now: Now) {
+    pub(super) fn end_turn(&mut self) {
         for (link, bytes) in self.settling.drain() {
             if self.links.contains_key(&link) {
                 self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Settlement, bytes });
