@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kernpost_codecs::frame::Frame;
-use kernpost_codecs::{Ars, CloseCode, DirectoryVersion, FrameFault, ServiceKey};
+use kernpost_codecs::{Ars, CloseCode, DirectoryVersion, EndpointId, FrameFault, MessageId, ServiceKey};
 use kernpost_routing_table::Table;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -78,6 +78,8 @@ pub(crate) struct Driver {
     waiting: HashMap<Ticket, Waiting>,
     /// Outcomes to be told once the counters that include them are published.
     finished: Vec<(Waiting, Box<SendOutcome>)>,
+    /// Accepted, and to be noted before they leave.
+    leaving: Vec<(EndpointId, MessageId)>,
     resolves: HashMap<u64, oneshot::Sender<Resolution>>,
     next_resolve: u64,
     closing: Option<Instant>,
@@ -92,6 +94,7 @@ impl Driver {
             links: HashMap::new(),
             waiting: HashMap::new(),
             finished: Vec::new(),
+            leaving: Vec::new(),
             resolves: HashMap::new(),
             next_resolve: 0,
             closing: None,
@@ -256,6 +259,7 @@ impl Driver {
     fn carry_out(&mut self, output: Output, lookups: &mut Vec<Lookup>, records: &mut Vec<JournalRecord>) {
         match output {
             Output::Frame { session, stream, bytes } => {
+                self.note_leaving();
                 let Some(handle) = self.links.get(&session) else { return };
                 if !handle.write(stream, bytes) {
                     handle.close(&FrameFault::new(CloseCode::Internal, "WIRE 2.3", "a stream cannot be written"));
@@ -269,11 +273,7 @@ impl Driver {
             }
             Output::Lookup(lookup) => lookups.push(lookup),
             Output::Journal(record) => records.push(record),
-            Output::Sent { sender, message } => {
-                if let Err(error) = self.parts.sent.note(&sender, message) {
-                    tracing::warn!(%error, "the list of sent messages cannot be written; replies may be rejected");
-                }
-            }
+            Output::Sent { sender, message } => self.leaving.push((sender, message)),
             Output::Verify { version, snapshots, at } => self.verify(version, snapshots, at),
             Output::Finished { ticket, outcome } => {
                 self.finished.extend(self.waiting.remove(&ticket).map(|waiting| (waiting, outcome)));
@@ -284,6 +284,15 @@ impl Driver {
                 }
             }
             Output::Event(event) => self.on_event(&event),
+        }
+    }
+
+    /// Notes what was accepted since the last time, before any of it is written to a link.
+    fn note_leaving(&mut self) {
+        if !self.leaving.is_empty()
+            && let Err(error) = self.parts.sent.note(self.leaving.drain(..))
+        {
+            tracing::warn!(%error, "the list of sent messages cannot be written; replies may be rejected");
         }
     }
 

@@ -192,7 +192,7 @@ impl Process {
                 self.core.handle_journalled(id, durable);
             }
             Output::Sent { sender, message } => {
-                if let Err(error) = self.sent.note(&sender, message) {
+                if let Err(error) = self.sent.note(std::iter::once((sender, message))) {
                     tracing::warn!(%error, "a list in memory cannot fail");
                 }
             }

@@ -49,17 +49,21 @@ impl SentLog {
         Ok(Self(Mutex::new(inner)))
     }
 
-    /// Notes that this message leaves.
+    /// Notes that these messages leave, with one write.
     ///
     /// # Errors
-    /// The file cannot be written; the message may leave all the same, but a reply to it will be rejected after a
+    /// The file cannot be written; the messages may leave all the same, but replies to them will be rejected after a
     /// restart.
-    pub fn note(&self, sender: &EndpointId, message: MessageId) -> std::io::Result<()> {
+    pub fn note(&self, sent: impl Iterator<Item = (EndpointId, MessageId)>) -> std::io::Result<()> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mark = mark(sender, message);
-        inner.remember(mark);
+        let mut bytes = Vec::new();
+        for (sender, message) in sent {
+            let mark = mark(&sender, message);
+            inner.remember(mark);
+            bytes.extend_from_slice(&mark);
+        }
         match inner.file.as_mut() {
-            Some(file) => file.write_all(&mark),
+            Some(file) => file.write_all(&bytes),
             None => Ok(()),
         }
     }
@@ -141,7 +145,7 @@ mod tests {
         let (receiver, sender) = (SentLog::open(&path).unwrap(), SentLog::open(&path).unwrap());
         let portal: EndpointId = "de/portal".parse().unwrap();
         assert!(!receiver.contains(&portal, MessageId([1; 16])));
-        sender.note(&portal, MessageId([1; 16])).unwrap();
+        sender.note([(portal.clone(), MessageId([1; 16]))].into_iter()).unwrap();
         assert!(receiver.contains(&portal, MessageId([1; 16])));
         assert!(!receiver.contains(&"de/other".parse().unwrap(), MessageId([1; 16])));
     }
@@ -151,7 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sent.ids");
         let portal: EndpointId = "de/portal".parse().unwrap();
-        SentLog::open(&path).unwrap().note(&portal, MessageId([1; 16])).unwrap();
+        SentLog::open(&path).unwrap().note([(portal.clone(), MessageId([1; 16]))].into_iter()).unwrap();
         assert!(SentLog::open(&path).unwrap().contains(&portal, MessageId([1; 16])));
     }
 }
