@@ -4,6 +4,7 @@
 //! Sending waits for room in the bounded outbox; receiving takes no more than the application answers.
 
 pub(crate) mod bare;
+mod batch;
 mod clock;
 mod config;
 mod directory;
@@ -24,13 +25,15 @@ use kernpost_codecs::{Ars, Code, EndpointId, MessageId, ServiceKey, UnixMs};
 use kernpost_routing_table::Table;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
+pub(crate) use batch::{Queued, Room};
+pub use batch::{Finished, OutcomeQueue, Outcomes, outcome_queue};
 pub use config::{ClientConfig, DirectoryConfig, EndpointConfig, JournalConfig, LinkConfig, RouterConfig, TlsProfile};
 pub use start::StartError;
 pub use status::Status;
 pub use tls::TlsError;
 
 use crate::core::{self, Outgoing, Resolution, SendError, SendOutcome, Verdict};
-use driver::Input;
+use driver::{Input, OutcomeSender};
 
 /// The client has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +47,7 @@ pub struct Client {
     deliveries: Mutex<mpsc::Receiver<Delivery>>,
     message_room: Arc<Semaphore>,
     byte_room: Arc<Semaphore>,
+    message_room_total: usize,
     byte_room_total: u32,
     status: watch::Receiver<Status>,
     tables: watch::Receiver<Option<Arc<Table>>>,
@@ -67,16 +71,25 @@ impl Client {
     /// [`SendError::Closing`] when the client has ended. What is wrong with the message itself shows in
     /// [`Sent::outcome`].
     pub async fn send(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
-        let closing = |_| SendError::Closing;
-        let bytes = u32::try_from(outgoing.payload.len() + 1_024).unwrap_or(u32::MAX).min(self.byte_room_total);
-        let message_permit = Arc::clone(&self.message_room).acquire_owned().await.map_err(closing)?;
-        let byte_permit = Arc::clone(&self.byte_room).acquire_many_owned(bytes).await.map_err(closing)?;
         let (outcome, receiver) = oneshot::channel();
         let id = outgoing.id;
-        let permits = [message_permit, byte_permit];
-        let input = Input::Send { outgoing: Box::new(outgoing), permits, outcome };
+        let messages = vec![outgoing];
+        let room = self.room_for(&messages).await?;
+        let input = Input::Send { messages, room, outcomes: OutcomeSender::One(outcome) };
         self.inputs.send(input).await.map_err(|_| SendError::Closing)?;
         Ok(Sent { id, outcome: receiver })
+    }
+
+    /// Waits for room in the outbox. Messages first, then bytes, always in this order, so that no two senders wait for each
+    /// other.
+    async fn room_for(&self, messages: &[Outgoing]) -> Result<Room, SendError> {
+        let closing = |_| SendError::Closing;
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        let bytes: u32 = messages.iter().map(held_bytes).fold(0, u32::saturating_add);
+        let messages = Arc::clone(&self.message_room).acquire_many_owned(count).await.map_err(closing)?;
+        let bytes = bytes.min(self.byte_room_total);
+        let bytes = Arc::clone(&self.byte_room).acquire_many_owned(bytes).await.map_err(closing)?;
+        Ok(Room { messages, bytes })
     }
 
     /// The next message; `None` when the client has ended or does not receive.
@@ -136,6 +149,11 @@ impl Client {
             let _ = ended.wait_for(|ended| *ended).await;
         }
     }
+}
+
+/// What a message takes of the outbox's bytes: its payload and the longest statement.
+pub(crate) fn held_bytes(outgoing: &Outgoing) -> u32 {
+    u32::try_from(outgoing.payload.len() + 1_024).unwrap_or(u32::MAX)
 }
 
 /// A message in the outbox.
@@ -206,7 +224,7 @@ impl Delivery {
     async fn answer(mut self, verdict: Verdict) -> Result<core::Delivery, Ended> {
         let id = self.delivery.id;
         let Some(DeliverySink(inputs)) = self.sink.take() else { return Err(Ended) };
-        inputs.send(Input::Verdict { id, verdict }).await.map_err(|_| Ended)?;
+        inputs.send(Input::Verdicts(vec![(id, verdict)])).await.map_err(|_| Ended)?;
         Ok(self.delivery.clone())
     }
 }

@@ -9,7 +9,7 @@ use kernpost_routing_table::Table;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 pub(crate) use super::clock::Clock;
-pub(crate) use super::driver::{Input, OutcomeSender};
+pub(crate) use super::driver::{Input, Waiting};
 use super::{Client, Delivery, DeliverySink, Status};
 use crate::core::{Core, Limits};
 
@@ -45,6 +45,7 @@ pub(crate) fn client(endpoints: &[EndpointId], limits: &Limits) -> (Client, Ends
         deliveries: Mutex::new(delivery_queue),
         message_room: Arc::new(Semaphore::new(limits.outbox_messages)),
         byte_room: Arc::new(Semaphore::new(byte_room_total as usize)),
+        message_room_total: limits.outbox_messages,
         byte_room_total,
         status: status_reader,
         tables: table_reader,

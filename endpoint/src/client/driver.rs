@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kernpost_codecs::frame::Frame;
 use kernpost_codecs::{Ars, CloseCode, DirectoryVersion, EndpointId, FrameFault, MessageId, ServiceKey};
 use kernpost_routing_table::Table;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::clock::Clock;
@@ -19,7 +19,7 @@ use super::config::DirectoryConfig;
 use super::directory;
 use super::link::{LinkHandle, not_the_router};
 use super::status::Status;
-use super::{Delivery, DeliverySink};
+use super::{Delivery, DeliverySink, Finished, Queued, Room, held_bytes};
 use crate::core::{
     Core, DeliveryId, Event, JournalRecord, Lookup, Outgoing, Output, Resolution, SendError, SendOutcome, SessionId,
     Stream, Ticket, Verdict, Verified,
@@ -32,8 +32,8 @@ const BATCH: usize = 512;
 /// Everything that reaches the driver.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Send { outgoing: Box<Outgoing>, permits: [OwnedSemaphorePermit; 2], outcome: OutcomeSender },
-    Verdict { id: DeliveryId, verdict: Verdict },
+    Send { messages: Vec<Outgoing>, room: Room, outcomes: OutcomeSender },
+    Verdicts(Vec<(DeliveryId, Verdict)>),
     Abandoned { id: DeliveryId },
     Resolve { service: ServiceKey, jurisdiction: Ars, answer: oneshot::Sender<Resolution> },
     Close { patience: Duration },
@@ -46,11 +46,59 @@ pub(crate) enum Input {
     Table(Arc<Table>),
 }
 
-pub(crate) type OutcomeSender = oneshot::Sender<Result<SendOutcome, SendError>>;
+/// Where the outcomes of messages sent together go.
+#[derive(Debug)]
+pub(crate) enum OutcomeSender {
+    /// Of one message, to its own handle.
+    One(oneshot::Sender<Result<SendOutcome, SendError>>),
+    /// Of any number, into a queue.
+    Queue(mpsc::UnboundedSender<Queued>),
+}
 
-struct Waiting {
-    outcome: OutcomeSender,
-    _permits: [OwnedSemaphorePermit; 2],
+/// Who waits for the outcome of one message.
+pub(crate) struct Waiting {
+    id: MessageId,
+    to: OutcomeSender,
+    room: Room,
+}
+
+impl Waiting {
+    /// Splits what was sent together into its messages, each with its own room.
+    pub fn each(
+        messages: Vec<Outgoing>,
+        mut room: Room,
+        outcomes: OutcomeSender,
+    ) -> impl Iterator<Item = (Outgoing, Self)> {
+        let mut one = Some(outcomes);
+        let mut left = messages.len();
+        messages.into_iter().filter_map(move |outgoing| {
+            let to = match one.take()? {
+                OutcomeSender::Queue(queue) => {
+                    one = Some(OutcomeSender::Queue(queue.clone()));
+                    OutcomeSender::Queue(queue)
+                }
+                alone @ OutcomeSender::One(_) => alone,
+            };
+            left -= 1;
+            // The last one takes what is left: a payload larger than the whole outbox holds less room than its length.
+            let bytes = if left == 0 { u32::MAX } else { held_bytes(&outgoing) };
+            let bytes = bytes.min(u32::try_from(room.bytes.num_permits()).unwrap_or(u32::MAX));
+            let room = room.take(bytes)?;
+            let waiting = Self { id: outgoing.id, to, room };
+            Some((outgoing, waiting))
+        })
+    }
+
+    /// Tells the outcome. Nobody listens when the handle was dropped.
+    pub fn tell(self, outcome: Result<Box<SendOutcome>, SendError>) {
+        match self.to {
+            OutcomeSender::One(handle) => drop(handle.send(outcome.map(|outcome| *outcome))),
+            OutcomeSender::Queue(queue) => {
+                let finished = Finished { id: self.id, outcome };
+                drop(queue.send(Queued { finished, _room: self.room }));
+            }
+        }
+    }
 }
 
 /// What the driver is made of.
@@ -170,13 +218,17 @@ impl Driver {
         let now = self.parts.clock.now();
         let core = &mut self.parts.core;
         match input {
-            Input::Send { outgoing, permits, outcome } => match core.handle_send(now, &outgoing) {
-                Ok(ticket) => {
-                    self.waiting.insert(ticket, Waiting { outcome, _permits: permits });
+            Input::Send { messages, room, outcomes } => {
+                for (outgoing, waiting) in Waiting::each(messages, room, outcomes) {
+                    match core.handle_send(now, &outgoing) {
+                        Ok(ticket) => drop(self.waiting.insert(ticket, waiting)),
+                        Err(error) => waiting.tell(Err(error)),
+                    }
                 }
-                Err(error) => drop(outcome.send(Err(error))),
-            },
-            Input::Verdict { id, verdict } => core.handle_verdict(id, &verdict),
+            }
+            Input::Verdicts(verdicts) => {
+                verdicts.iter().for_each(|(id, verdict)| core.handle_verdict(*id, verdict));
+            }
             Input::Abandoned { id } => core.handle_abandoned(id),
             Input::Resolve { service, jurisdiction, answer } => {
                 let ticket = self.next_resolve;
@@ -361,8 +413,7 @@ impl Driver {
             changed
         });
         for (waiting, outcome) in self.finished.drain(..) {
-            // Nobody waits when the handle was dropped.
-            let _ = waiting.outcome.send(Ok(*outcome));
+            waiting.tell(Ok(outcome));
         }
     }
 }

@@ -140,6 +140,7 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
         deliveries: Mutex::new(delivery_queue),
         message_room: Arc::new(Semaphore::new(pieces.limits.outbox_messages)),
         byte_room: Arc::new(Semaphore::new(byte_room_total as usize)),
+        message_room_total: pieces.limits.outbox_messages,
         byte_room_total,
         status: status_reader,
         tables: table_reader.clone(),

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use kernpost_codecs::key::{KeyError, SigningKey};
 use kernpost_codecs::{Ars, EndpointId, FrameFault, LinkIdentity, ServiceKey};
 use kernpost_routing_table::Table;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::plan::{Plan, identity};
 use crate::client::Client;
-use crate::client::bare::{self, Ends, Input, OutcomeSender};
+use crate::client::bare::{self, Ends, Input, Waiting};
 use crate::core::{
     Core, CoreConfig, DirectoryFrom, EndpointSetup, Event, Found, LinkSetup, Now, Output, Resolution, SessionId,
     Stream, Ticket,
@@ -27,12 +27,6 @@ pub(super) struct Packet {
     pub session: SessionId,
     pub stream: Stream,
     pub bytes: Bytes,
-}
-
-struct Waiting {
-    outcome: OutcomeSender,
-    /// Room in the outbox, given back when the message has its outcome.
-    _permits: [OwnedSemaphorePermit; 2],
 }
 
 /// See the module's documentation.
@@ -202,7 +196,7 @@ impl Process {
             }
             Output::Finished { ticket, outcome } => {
                 if let Some(waiting) = self.waiting.remove(&ticket) {
-                    let _ = waiting.outcome.send(Ok(*outcome));
+                    waiting.tell(Ok(outcome));
                 }
             }
             Output::Resolved { ticket, answer } => {
@@ -242,13 +236,17 @@ impl Process {
 
     fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Send { outgoing, permits, outcome } => match self.core.handle_send(now, &outgoing) {
-                Ok(ticket) => {
-                    self.waiting.insert(ticket, Waiting { outcome, _permits: permits });
+            Input::Send { messages, room, outcomes } => {
+                for (outgoing, waiting) in Waiting::each(messages, room, outcomes) {
+                    match self.core.handle_send(now, &outgoing) {
+                        Ok(ticket) => drop(self.waiting.insert(ticket, waiting)),
+                        Err(error) => waiting.tell(Err(error)),
+                    }
                 }
-                Err(error) => drop(outcome.send(Err(error))),
-            },
-            Input::Verdict { id, verdict } => self.core.handle_verdict(id, &verdict),
+            }
+            Input::Verdicts(verdicts) => {
+                verdicts.iter().for_each(|(id, verdict)| self.core.handle_verdict(*id, verdict));
+            }
             Input::Abandoned { id } => self.core.handle_abandoned(id),
             Input::Resolve { service, jurisdiction, answer } => self.resolve(service, jurisdiction, answer),
             Input::Close { patience } => self.close(now, patience),

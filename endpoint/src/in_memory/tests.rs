@@ -238,3 +238,47 @@ fn an_endpoint_that_is_not_there_is_named() {
     let error = network().client("de/other").unwrap_err();
     assert!(error.to_string().contains("de/other"), "{error}");
 }
+
+/// Sends `count` messages as a batch over an outbox of `outbox` and takes them as batches; says which outcomes came.
+async fn send_as_batch(count: usize, outbox: usize) -> Vec<crate::Finished> {
+    let limits = Limits { outbox_messages: outbox, ..Limits::default() };
+    let network = InMemory::builder()
+        .limits(limits)
+        .endpoint("de/portal")
+        .endpoint("sn/leipzig")
+        .route("99050012", "14713", &["sn/leipzig"])
+        .start()
+        .unwrap();
+    let (portal, leipzig) = (network.client("de/portal").unwrap(), network.client("sn/leipzig").unwrap());
+    let mut messages: Vec<Outgoing> = (0..count).map(|_| application("de/portal", LEIPZIG, "a")).collect();
+    messages[count / 2].jurisdiction = CHEMNITZ.parse().unwrap();
+    let (queue, mut outcomes) = crate::outcome_queue();
+    let mut finished = Vec::new();
+    let sending = async { portal.send_all(messages, &queue).await.unwrap() };
+    let receiving = async {
+        let mut deliveries = Vec::new();
+        while leipzig.receive_many(&mut deliveries, 64).await > 0 {
+            leipzig.accept_all(deliveries.drain(..)).await.unwrap();
+        }
+    };
+    let outcomes = async {
+        while finished.len() < count {
+            outcomes.receive_many(&mut finished, 64).await;
+        }
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(sending, outcomes) } => {}
+        () = receiving => panic!("the recipient has ended"),
+    }
+    finished
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_the_outbox_gets_one_outcome_for_each_message() {
+    // The outbox must make room for the later ones while outcomes are being taken.
+    let finished = send_as_batch(100, 7).await;
+    let ids: std::collections::HashSet<_> = finished.iter().map(|one| one.id).collect();
+    assert_eq!(ids.len(), 100);
+    let ended = |outcome| finished.iter().filter(|one| one.outcome.as_ref().unwrap().outcome == outcome).count();
+    assert_eq!((ended(FinalOutcome::Delivered), ended(FinalOutcome::Refused)), (99, 1));
+}

@@ -1,0 +1,115 @@
+//! Many messages at a time, for programs with a high rate: one hand-over to the client's thread instead of one per message.
+//!
+//! What is promised is the same as for [`Client::send`] and [`Delivery::accept`]. Outcomes come through a queue in the order in
+//! which they became final; it holds no more than the outbox, because a message keeps its room until its outcome is taken.
+
+use kernpost_codecs::MessageId;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::driver::{Input, OutcomeSender};
+use super::{Client, Delivery, DeliverySink, Ended};
+use crate::core::{Outgoing, SendError, SendOutcome, Verdict};
+
+/// Where outcomes of messages go that were sent together. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OutcomeQueue(mpsc::UnboundedSender<Queued>);
+
+/// The reading end of an [`OutcomeQueue`].
+#[derive(Debug)]
+pub struct Outcomes {
+    queue: mpsc::UnboundedReceiver<Queued>,
+    taken: Vec<Queued>,
+}
+
+/// A message whose outcome is final.
+#[derive(Debug)]
+pub struct Finished {
+    /// Which message.
+    pub id: MessageId,
+    /// How it ended, or why it was not taken.
+    pub outcome: Result<Box<SendOutcome>, SendError>,
+}
+
+/// An outcome that nobody has taken yet: it still holds its message's room, which bounds the queue.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub finished: Finished,
+    pub _room: Room,
+}
+
+/// The room a message holds in the outbox: one message, and its bytes.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub messages: OwnedSemaphorePermit,
+    pub bytes: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Takes the room of one message out of that of many; `None` when there is not as much.
+    pub fn take(&mut self, bytes: u32) -> Option<Self> {
+        let messages = self.messages.split(1)?;
+        let bytes = self.bytes.split(bytes as usize)?;
+        Some(Self { messages, bytes })
+    }
+}
+
+/// A queue for outcomes and its reading end.
+#[must_use]
+pub fn outcome_queue() -> (OutcomeQueue, Outcomes) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (OutcomeQueue(sender), Outcomes { queue: receiver, taken: Vec::new() })
+}
+
+impl Outcomes {
+    /// Waits for outcomes and appends at most `most` of them; says how many. 0: no message is open and every
+    /// [`OutcomeQueue`] is gone.
+    pub async fn receive_many(&mut self, into: &mut Vec<Finished>, most: usize) -> usize {
+        let count = self.queue.recv_many(&mut self.taken, most).await;
+        into.extend(self.taken.drain(..).map(|queued| queued.finished));
+        count
+    }
+}
+
+/// Most messages handed over at once; more are handed over in several steps.
+const MOST: usize = 1_024;
+
+impl Client {
+    /// Sends messages in their order. Waits while the outbox is full; returns when all are in it. Their outcomes arrive in
+    /// `outcomes`, also those of messages that were not taken.
+    ///
+    /// # Errors
+    /// [`SendError::Closing`] when the client has ended: what was handed over until then may still get an outcome.
+    pub async fn send_all(&self, messages: Vec<Outgoing>, outcomes: &OutcomeQueue) -> Result<(), SendError> {
+        let mut rest = messages.into_iter();
+        // A step takes its room at once, so it must never need more than there is.
+        let most = MOST.min(self.message_room_total);
+        loop {
+            let messages: Vec<Outgoing> = rest.by_ref().take(most).collect();
+            if messages.is_empty() {
+                return Ok(());
+            }
+            let room = self.room_for(&messages).await?;
+            let input = Input::Send { messages, room, outcomes: OutcomeSender::Queue(outcomes.0.clone()) };
+            self.inputs.send(input).await.map_err(|_| SendError::Closing)?;
+        }
+    }
+
+    /// The next messages, at most `most`, appended to `into`; says how many. 0: the client has ended or does not receive.
+    pub async fn receive_many(&self, into: &mut Vec<Delivery>, most: usize) -> usize {
+        self.deliveries.lock().await.recv_many(into, most).await
+    }
+
+    /// Accepts messages as [`Delivery::accept`] does each.
+    ///
+    /// # Errors
+    /// [`Ended`]: the verdicts are lost, and repeats will be handed over again.
+    pub async fn accept_all(&self, deliveries: impl IntoIterator<Item = Delivery>) -> Result<(), Ended> {
+        let mut verdicts = Vec::new();
+        for mut delivery in deliveries {
+            if let Some(DeliverySink(_)) = delivery.sink.take() {
+                verdicts.push((delivery.delivery.id, Verdict::Accept));
+            }
+        }
+        self.inputs.send(Input::Verdicts(verdicts)).await.map_err(|_| Ended)
+    }
+}
