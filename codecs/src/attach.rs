@@ -15,14 +15,14 @@ use smallvec::SmallVec;
 use crate::code::Code;
 use crate::digest::Digest;
 use crate::key::{Algorithm, BadSignature, KeyError, KeyId, PublicKey, SigningKey};
-use crate::root::SignError;
+use crate::root::{SignError, check_keys};
 use crate::statement::{Attachment, StatementError};
 
 /// The `typ` of an attach token.
 pub const ATTACH_TYPE: &str = "application/kernpost-attach+cose";
 
-/// Longest token, in bytes: statement, headers and two signatures.
-pub const LONGEST_TOKEN: usize = 2_048;
+/// Longest token, in bytes: statement (at most 1,000), headers and two signatures of at most 3,309 bytes.
+pub const LONGEST_TOKEN: usize = 8_192;
 
 /// COSE header parameter `typ` (RFC 9596).
 const TYP: i64 = 16;
@@ -83,11 +83,9 @@ impl AttachToken {
     /// Signs an attachment with one key of its endpoint, or with two where the directory requires two algorithms.
     ///
     /// # Errors
-    /// [`SignError`]: a wrong number of keys, or a crypto library that fails.
+    /// [`SignError`]: a wrong number of keys, one key twice, or a crypto library that fails.
     pub fn sign(attachment: &Attachment, keys: &[&SigningKey]) -> Result<Bytes, SignError> {
-        if !(1..=2).contains(&keys.len()) {
-            return Err(SignError::Keys { found: keys.len() });
-        }
+        check_keys(keys)?;
         let statement = attachment.encode();
         let mut signers: Signers = keys
             .iter()
@@ -101,13 +99,13 @@ impl AttachToken {
         bytes.map(Bytes::from).ok_or(SignError::Key(KeyError::Crypto("write an attach token")))
     }
 
-    /// Takes a token of at most 2,048 bytes apart.
+    /// Takes a token of at most 8,192 bytes apart.
     ///
     /// # Errors
     /// [`TokenError::Form`] unless it is exactly what signing makes, [`TokenError::Statement`] for what is inside.
     pub fn parse(bytes: &[u8]) -> Result<Self, TokenError> {
         if bytes.len() > LONGEST_TOKEN {
-            return Err(TokenError::Form("longer than 2,048 bytes"));
+            return Err(TokenError::Form("longer than 8,192 bytes"));
         }
         let (statement, signers) = Cose::parse(bytes).ok_or(TokenError::Form("neither COSE_Sign1 nor COSE_Sign"))?;
         let signers = signers
@@ -115,6 +113,11 @@ impl AttachToken {
             .map(|(header, signature)| signer(&header, signature))
             .collect::<Option<Signers>>()
             .ok_or(TokenError::Form("alg is unknown or kid no thumbprint"))?;
+        if let [first, second] = &signers[..]
+            && first.kid == second.kid
+        {
+            return Err(TokenError::Form("both signatures are by the same key"));
+        }
         if Cose::build(&statement, &signers).encode().as_deref() != Some(bytes) {
             return Err(TokenError::Form("not exactly the headers of an attach token in deterministic encoding"));
         }
@@ -208,6 +211,8 @@ fn key_header(signer: &Signer) -> HeaderBuilder {
     let algorithm = match signer.algorithm {
         Algorithm::Esp256 => iana::Algorithm::ESP256,
         Algorithm::Ed25519 => iana::Algorithm::Ed25519,
+        Algorithm::Esp384 => iana::Algorithm::ESP384,
+        Algorithm::MlDsa65 => iana::Algorithm::ML_DSA_65,
     };
     HeaderBuilder::new().algorithm(algorithm).key_id(signer.kid.0.0.to_vec())
 }
@@ -237,14 +242,22 @@ mod tests {
         }
     }
 
-    fn keys() -> [SigningKey; 2] {
+    fn keys() -> [SigningKey; 4] {
         Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).unwrap())
     }
 
     #[test]
     fn a_token_says_who_attaches_and_verifies_with_the_signers_keys() {
         let keys = keys();
-        for signers in [&[&keys[0]][..], &[&keys[1]], &[&keys[0], &keys[1]]] {
+        for signers in [
+            &[&keys[0]][..],
+            &[&keys[1]],
+            &[&keys[2]],
+            &[&keys[3]],
+            &[&keys[0], &keys[2]],
+            &[&keys[0], &keys[3]],
+            &[&keys[3], &keys[1]],
+        ] {
             let bytes = AttachToken::sign(&attachment(), signers).unwrap();
             let token = AttachToken::parse(&bytes).unwrap();
             assert_eq!(token.attachment(), &attachment());
@@ -262,9 +275,11 @@ mod tests {
     fn any_changed_byte_is_refused() {
         let keys = keys();
         let lookup = |kid: &KeyId| keys.iter().map(SigningKey::public).find(|key| key.id() == *kid).cloned();
-        for signers in [&[&keys[1]][..], &[&keys[0], &keys[1]]] {
+        for (signers, step) in
+            [(&[&keys[2]][..], 1), (&[&keys[1]], 1), (&[&keys[0], &keys[2]], 1), (&[&keys[0], &keys[3]], 29)]
+        {
             let good = AttachToken::sign(&attachment(), signers).unwrap();
-            for at in 0..good.len() {
+            for at in (0..good.len()).step_by(step) {
                 let mut bad = good.to_vec();
                 bad[at] ^= 1;
                 let verdict = AttachToken::parse(&bad).and_then(|token| token.verify(lookup));
@@ -275,7 +290,7 @@ mod tests {
 
     #[test]
     fn another_document_signed_with_the_same_key_is_no_token() {
-        let [key, _] = keys();
+        let [key, ..] = keys();
         let header = HeaderBuilder::new()
             .algorithm(iana::Algorithm::ESP256)
             .key_id(key.public().id().0.0.to_vec())
@@ -289,6 +304,42 @@ mod tests {
         let parsed = AttachToken::parse(&other.to_tagged_vec().unwrap());
         assert!(matches!(parsed, Err(TokenError::Form(_))), "{parsed:?}");
         assert!(AttachToken::parse(&vec![0; LONGEST_TOKEN + 1]).is_err());
+    }
+
+    #[test]
+    fn one_key_does_not_sign_twice() {
+        let [key, other, ..] = keys();
+        assert_eq!(AttachToken::sign(&attachment(), &[&key, &key]), Err(SignError::SameKey));
+        // Two valid signatures by one key, in the form of two signers.
+        let statement = attachment().encode();
+        let signer =
+            |key: &SigningKey| Signer { algorithm: key.algorithm(), kid: key.public().id(), signature: Vec::new() };
+        let token = |keys: [&SigningKey; 2]| {
+            let mut signers: Signers = keys.iter().map(|key| signer(key)).collect();
+            let cose = Cose::build(&statement, &signers);
+            for (at, key) in keys.iter().enumerate() {
+                signers[at].signature = key.sign(&cose.to_be_signed(at)).unwrap();
+            }
+            Cose::build(&statement, &signers).encode().unwrap()
+        };
+        let verdict = AttachToken::parse(&token([&key, &key]));
+        assert!(matches!(verdict, Err(TokenError::Form(what)) if what.contains("same key")), "{verdict:?}");
+        assert!(AttachToken::parse(&token([&key, &other])).is_ok());
+    }
+
+    #[test]
+    fn the_longest_token_of_any_kind_fits() {
+        let keys = [(); 2].map(|()| SigningKey::generate(Algorithm::MlDsa65).unwrap());
+        let longest = Attachment {
+            endpoint: format!("{}.{}.zone/{}", "a".repeat(9), "b".repeat(8), "x".repeat(40)).parse().unwrap(),
+            router: format!("{}/router/{}", "a".repeat(16), "x".repeat(40)).parse().unwrap(),
+            identity: format!("uri:spiffe://kernpost.test/{}", "x".repeat(741)).parse().unwrap(),
+            epoch: u64::MAX >> 2,
+            ..attachment()
+        };
+        let token = AttachToken::sign(&longest, &[&keys[0], &keys[1]]).unwrap();
+        assert!(token.len() <= LONGEST_TOKEN, "{}", token.len());
+        assert!(AttachToken::parse(&token).is_ok());
     }
 
     #[test]

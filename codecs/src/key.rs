@@ -12,7 +12,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ML_DSA_65, ParsedPublicKey, VerificationAlgorithm,
+};
 
 pub use signing::SigningKey;
 
@@ -26,11 +28,19 @@ pub enum Algorithm {
     Esp256,
     /// Ed25519 with signatures of 64 bytes: COSE −19.
     Ed25519,
+    /// ECDSA on P-384 with SHA-384, signature r ‖ s of 96 bytes: COSE −51.
+    Esp384,
+    /// ML-DSA-65 (FIPS 204, pure, empty context) with signatures of 3,309 bytes: COSE −49 (RFC 9964).
+    MlDsa65,
 }
 
 impl Algorithm {
     /// Every algorithm this software signs and verifies.
-    pub const ALL: [Self; 2] = [Self::Esp256, Self::Ed25519];
+    pub const ALL: [Self; 4] = [Self::Esp256, Self::Esp384, Self::Ed25519, Self::MlDsa65];
+
+    /// The hybrid profile: what an entry requires whose roots are signed twice, so that a forger has to break both
+    /// (WIRE 5.4).
+    pub const HYBRID: [Self; 2] = [Self::Esp256, Self::MlDsa65];
 
     /// The number of the COSE algorithms registry.
     #[must_use]
@@ -38,6 +48,8 @@ impl Algorithm {
         match self {
             Self::Esp256 => -9,
             Self::Ed25519 => -19,
+            Self::Esp384 => -51,
+            Self::MlDsa65 => -49,
         }
     }
 
@@ -53,13 +65,39 @@ impl Algorithm {
         match self {
             Self::Esp256 => "ESP256",
             Self::Ed25519 => "Ed25519",
+            Self::Esp384 => "ESP384",
+            Self::MlDsa65 => "ML-DSA-65",
         }
     }
 
     /// Length of a signature in bytes.
     #[must_use]
     pub const fn signature_len(self) -> usize {
-        64
+        match self {
+            Self::Esp256 | Self::Ed25519 => 64,
+            Self::Esp384 => 96,
+            Self::MlDsa65 => 3_309,
+        }
+    }
+
+    /// Length of a public key in bytes, as [`PublicKey::raw`] gives it.
+    #[must_use]
+    pub const fn public_key_len(self) -> usize {
+        match self {
+            Self::Esp256 => 65,
+            Self::Ed25519 => 32,
+            Self::Esp384 => 97,
+            Self::MlDsa65 => 1_952,
+        }
+    }
+
+    fn verification(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::Esp256 => &ECDSA_P256_SHA256_FIXED,
+            Self::Ed25519 => &ED25519,
+            Self::Esp384 => &ECDSA_P384_SHA384_FIXED,
+            Self::MlDsa65 => &ML_DSA_65,
+        }
     }
 }
 
@@ -111,33 +149,29 @@ pub struct PublicKey(Arc<Parsed>);
 struct Parsed {
     algorithm: Algorithm,
     id: KeyId,
-    /// P-256: 0x04 ‖ x ‖ y; Ed25519: the 32 bytes of RFC 8032.
+    /// P-256 and P-384: 0x04 ‖ x ‖ y; Ed25519: the 32 bytes of RFC 8032; ML-DSA-65: the 1,952 bytes of FIPS 204.
     raw: Box<[u8]>,
     prepared: ParsedPublicKey,
 }
 
 impl PublicKey {
-    /// The key with these raw bytes: for P-256 the uncompressed point 0x04 ‖ x ‖ y, for Ed25519 its 32 bytes.
+    /// The key with these raw bytes: for P-256 and P-384 the uncompressed point 0x04 ‖ x ‖ y, for Ed25519 its 32 bytes,
+    /// for ML-DSA-65 its 1,952 bytes.
     ///
     /// # Errors
     /// [`KeyError::Point`] when they are no key of this algorithm.
     pub fn from_raw(algorithm: Algorithm, raw: &[u8]) -> Result<Self, KeyError> {
-        let wanted = match algorithm {
-            Algorithm::Esp256 => 65,
-            Algorithm::Ed25519 => 32,
-        };
-        let prepared = match algorithm {
-            _ if raw.len() != wanted => None,
-            Algorithm::Esp256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, raw).ok(),
-            Algorithm::Ed25519 => ParsedPublicKey::new(&ED25519, raw).ok(),
-        };
-        let prepared = prepared.ok_or(KeyError::Point { algorithm })?;
+        // The length is checked first: the library also reads SubjectPublicKeyInfo, which is no raw key here.
+        let prepared = (raw.len() == algorithm.public_key_len())
+            .then(|| ParsedPublicKey::new(algorithm.verification(), raw).ok())
+            .flatten()
+            .ok_or(KeyError::Point { algorithm })?;
         let id = KeyId(Digest::of(&cose::thumbprint_input(algorithm, raw)));
         Ok(Self(Arc::new(Parsed { algorithm, id, raw: raw.into(), prepared })))
     }
 
-    /// Reads a COSE_Key (RFC 9052 §7): deterministic CBOR, at most 512 bytes, kty and crv of a known algorithm, full
-    /// coordinates. `alg` may be missing; further parameters are ignored.
+    /// Reads a COSE_Key (RFC 9052 §7, RFC 9964): deterministic CBOR, at most 4,096 bytes, kty and crv of a known
+    /// algorithm, full coordinates. `alg` may be missing unless kty is AKP; further parameters are ignored.
     ///
     /// # Errors
     /// [`KeyError`] names the parameter; a private key is refused.
@@ -145,7 +179,8 @@ impl PublicKey {
         cose::parse(bytes)
     }
 
-    /// The COSE_Key `{1: kty, 3: alg, -1: crv, -2: x, -3: y}` in deterministic order (Ed25519 has no y).
+    /// The COSE_Key in deterministic order: `{1: kty, 3: alg, -1: crv, -2: x, -3: y}` (Ed25519 has no y), for ML-DSA-65
+    /// `{1: 7, 3: -49, -1: pub}`.
     #[must_use]
     pub fn to_cose_key(&self) -> Vec<u8> {
         cose::encode(self.algorithm(), self.raw())
@@ -163,7 +198,7 @@ impl PublicKey {
         self.0.algorithm
     }
 
-    /// P-256: 0x04 ‖ x ‖ y, 65 bytes; Ed25519: 32 bytes.
+    /// P-256 and P-384: 0x04 ‖ x ‖ y, 65 and 97 bytes; Ed25519: 32 bytes; ML-DSA-65: 1,952 bytes.
     #[must_use]
     pub fn raw(&self) -> &[u8] {
         &self.0.raw
@@ -205,12 +240,14 @@ pub enum KeyError {
     #[error("not a usable COSE_Key: {0}")]
     CoseKey(&'static str),
     /// An algorithm this software does not know.
-    #[error("unknown signature algorithm {found}; known are ESP256 (-9) and Ed25519 (-19)")]
+    #[error(
+        "unknown signature algorithm {found}; known are ESP256 (-9), ESP384 (-51), Ed25519 (-19) and ML-DSA-65 (-49)"
+    )]
     UnknownAlgorithm {
         /// Its name or number.
         found: String,
     },
-    /// Bytes that are no point of the curve.
+    /// Bytes that are no point of the curve, or no key of this length.
     #[error("the key bytes are not a public key for {algorithm}")]
     Point {
         /// The algorithm.
@@ -261,7 +298,23 @@ mod tests {
             assert_eq!(Algorithm::from_cose_id(algorithm.cose_id()), Some(algorithm));
             assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
         }
-        assert_eq!(Algorithm::from_cose_id(-51), None);
+        assert_eq!(Algorithm::from_cose_id(-50), None);
         assert!("ES256".parse::<Algorithm>().is_err());
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_none() {
+        for algorithm in Algorithm::ALL {
+            let raw = SigningKey::generate(algorithm).unwrap().public().raw().to_vec();
+            assert_eq!(raw.len(), algorithm.public_key_len());
+            for wrong in [&raw[1..], &[&raw[..], &[0]].concat()[..], &[]] {
+                assert_eq!(
+                    PublicKey::from_raw(algorithm, wrong),
+                    Err(KeyError::Point { algorithm }),
+                    "{}",
+                    wrong.len()
+                );
+            }
+        }
     }
 }

@@ -12,18 +12,23 @@ use crate::key::{Algorithm, KeyError, KeyId, PublicKey, SigningKey};
 /// The `typ` of a bundle root: separates it from every other document signed with the same key.
 pub const ROOT_TYPE: &str = "application/kernpost-root+cose";
 
-/// Length of a protected header with a known algorithm, in bytes.
-pub const PROTECTED_LEN: usize = 75;
+/// Longest protected header with a known algorithm, in bytes: 75 for ESP256 and Ed25519, 76 for ESP384 and ML-DSA-65.
+pub const LONGEST_PROTECTED: usize = 76;
+
+/// Longest signature of a root with its protected header and both lengths, as it travels in a part head: ML-DSA-65.
+pub const LONGEST_SIGNATURE_IN_HEAD: usize = 2 + LONGEST_PROTECTED + 2 + Algorithm::MlDsa65.signature_len();
 
 /// `{1:` … `4: h'` … `16: typ, 395: 1}` around algorithm and kid.
 const HEAD: [u8; 2] = [0xa4, 0x01];
 const KID: [u8; 3] = [0x04, 0x58, 0x20];
 const TAIL: [u8; 37] = *b"\x10\x78\x1eapplication/kernpost-root+cose\x19\x01\x8b\x01";
 
-/// `["Signature1", h'<75 bytes>'` and `h'', h'<32 bytes>']` (RFC 9052 §4.4).
-const TO_SIGN_HEAD: [u8; 14] = *b"\x84\x6aSignature1\x58\x4b";
+/// `["Signature1", h'` with the length of the protected header to come, and `h'', h'<32 bytes>']` (RFC 9052 §4.4).
+const TO_SIGN_HEAD: [u8; 13] = *b"\x84\x6aSignature1\x58";
 const TO_SIGN_MIDDLE: [u8; 3] = [0x40, 0x58, 0x20];
-const TO_SIGN_LEN: usize = TO_SIGN_HEAD.len() + PROTECTED_LEN + TO_SIGN_MIDDLE.len() + Digest::LEN;
+
+/// On the stack: no header or message to be signed is longer.
+type Short = SmallVec<[u8; 128]>;
 
 /// One signature of a root, as it travels in a part head (WIRE 5.3, §6).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,15 +68,15 @@ impl RootSignature {
         if self.algorithm()? != key.algorithm() {
             return Err(RootFault::AlgorithmOfKey);
         }
-        let protected = self.protected.as_ref().try_into().map_err(|_| RootFault::Protected)?;
-        key.verify(&to_be_signed(protected, root), &self.signature).map_err(|_| RootFault::Signature)
+        key.verify(&to_be_signed(&self.protected, root), &self.signature).map_err(|_| RootFault::Signature)
     }
 
     /// One hash over kid, algorithm, root and signature bytes: the key of a cache of verified roots. Equal only for
-    /// equal input, because the protected header has one length.
+    /// equal input, because the length of the protected header is hashed too.
     #[must_use]
     pub fn fingerprint(&self, root: &Digest) -> Digest {
-        Digest::of_parts(&[&root.0, &self.protected, &self.signature])
+        let length = (self.protected.len() as u64).to_be_bytes();
+        Digest::of_parts(&[&root.0, &length, &self.protected, &self.signature])
     }
 
     /// COSE number of the algorithm, and kid.
@@ -100,12 +105,21 @@ pub fn sign_root(key: &SigningKey, root: &Digest) -> Result<RootSignature, KeyEr
 /// Signs `root` with one key, or with two where the directory requires two algorithms (WIRE 5.4).
 ///
 /// # Errors
-/// [`SignError::Keys`] for another number of keys, [`SignError::Key`] when the crypto library fails.
+/// [`SignError::Keys`] for another number of keys, [`SignError::SameKey`] for one key twice, [`SignError::Key`] when the
+/// crypto library fails.
 pub fn sign_with_all(keys: &[&SigningKey], root: &Digest) -> Result<SmallVec<[RootSignature; 2]>, SignError> {
-    if !(1..=2).contains(&keys.len()) {
-        return Err(SignError::Keys { found: keys.len() });
-    }
+    check_keys(keys)?;
     keys.iter().map(|key| sign_root(key, root).map_err(SignError::Key)).collect()
+}
+
+/// One key, or two different ones (WIRE 5.4).
+pub(crate) fn check_keys(keys: &[&SigningKey]) -> Result<(), SignError> {
+    match keys {
+        [_] => Ok(()),
+        [first, second] if first.public() == second.public() => Err(SignError::SameKey),
+        [_, _] => Ok(()),
+        _ => Err(SignError::Keys { found: keys.len() }),
+    }
 }
 
 /// Why entries cannot be signed.
@@ -121,30 +135,36 @@ pub enum SignError {
         /// Keys given.
         found: usize,
     },
+    /// One key twice: two signatures say more than one only when they are by different keys.
+    #[error("the same key was given twice; a second signature is by another key (WIRE 5.4)")]
+    SameKey,
     /// The crypto library failed.
     #[error(transparent)]
     Key(KeyError),
 }
 
 /// The map `{1: alg, 4: kid, 16: ROOT_TYPE, 395: 1}` in deterministic order.
-fn protected_header(algorithm: Algorithm, kid: &KeyId) -> [u8; PROTECTED_LEN] {
-    let id = match algorithm {
-        Algorithm::Esp256 => 0x28,
-        Algorithm::Ed25519 => 0x32,
+fn protected_header(algorithm: Algorithm, kid: &KeyId) -> Short {
+    let id: &[u8] = match algorithm {
+        Algorithm::Esp256 => &[0x28],
+        Algorithm::Ed25519 => &[0x32],
+        Algorithm::Esp384 => &[0x38, 0x32],
+        Algorithm::MlDsa65 => &[0x38, 0x30],
     };
-    concat([&HEAD, &[id], &KID, &kid.0.0, &TAIL])
+    concat([&HEAD, id, &KID, &kid.0.0, &TAIL])
 }
 
-/// The Sig_structure of RFC 9052 §4.4 with empty external_aad.
-fn to_be_signed(protected: &[u8; PROTECTED_LEN], root: &Digest) -> [u8; TO_SIGN_LEN] {
-    concat([&TO_SIGN_HEAD, protected, &TO_SIGN_MIDDLE, &root.0, &[]])
+/// The Sig_structure of RFC 9052 §4.4 with empty external_aad. The header has one of the forms of [`protected_header`],
+/// so its length takes one byte.
+fn to_be_signed(protected: &[u8], root: &Digest) -> Short {
+    let length = u8::try_from(protected.len()).unwrap_or(u8::MAX);
+    concat([&TO_SIGN_HEAD, &[length], protected, &TO_SIGN_MIDDLE, &root.0])
 }
 
-/// Lays `parts`, which together have `N` bytes, one behind the other.
-fn concat<const N: usize>(parts: [&[u8]; 5]) -> [u8; N] {
-    let mut out = [0; N];
-    let bytes = parts.into_iter().flatten();
-    out.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+/// Lays `parts` one behind the other.
+fn concat(parts: [&[u8]; 5]) -> Short {
+    let mut out = Short::new();
+    parts.into_iter().for_each(|part| out.extend_from_slice(part));
     out
 }
 
@@ -198,9 +218,12 @@ mod tests {
 
     #[test]
     fn header_and_signed_bytes_are_those_of_another_cose_library() {
-        for (algorithm, registered) in
-            [(Algorithm::Esp256, iana::Algorithm::ESP256), (Algorithm::Ed25519, iana::Algorithm::Ed25519)]
-        {
+        for (algorithm, registered) in [
+            (Algorithm::Esp256, iana::Algorithm::ESP256),
+            (Algorithm::Ed25519, iana::Algorithm::Ed25519),
+            (Algorithm::Esp384, iana::Algorithm::ESP384),
+            (Algorithm::MlDsa65, iana::Algorithm::ML_DSA_65),
+        ] {
             let (key, root, signature) = signed(algorithm);
             let header = HeaderBuilder::new()
                 .algorithm(registered)
@@ -231,7 +254,8 @@ mod tests {
                 let bad = RootSignature { protected: change(&good.protected, at), ..good.clone() };
                 assert!(bad.verify(key.public(), &root).is_err(), "{algorithm} protected {at}");
             }
-            for at in 0..good.signature.len() {
+            // Every byte of a short signature, every 31st of a long one.
+            for at in (0..good.signature.len()).step_by(if good.signature.len() > 96 { 31 } else { 1 }) {
                 let bad = RootSignature { signature: change(&good.signature, at), ..good.clone() };
                 assert_eq!(bad.verify(key.public(), &root), Err(RootFault::Signature), "{algorithm} signature {at}");
             }
@@ -243,11 +267,48 @@ mod tests {
     fn an_unknown_algorithm_is_named_and_still_shows_its_kid() {
         let (key, root, good) = signed(Algorithm::Esp256);
         let mut protected = good.protected.to_vec();
-        protected.splice(2..3, [0x38, 0x32]);
+        protected.splice(2..3, [0x38, 0x31]);
         let reserved = RootSignature { protected: protected.into(), ..good };
         assert_eq!(reserved.kid(), Ok(key.public().id()));
-        assert_eq!(reserved.algorithm(), Err(RootFault::Algorithm { id: -51 }));
-        assert_eq!(reserved.verify(key.public(), &root), Err(RootFault::Algorithm { id: -51 }));
+        assert_eq!(reserved.algorithm(), Err(RootFault::Algorithm { id: -50 }));
+        assert_eq!(reserved.verify(key.public(), &root), Err(RootFault::Algorithm { id: -50 }));
+    }
+
+    #[test]
+    fn an_algorithm_that_is_not_the_keys_is_noticed_before_any_cryptography() {
+        let (key, root, good) = signed(Algorithm::Esp256);
+        let mut protected = good.protected.to_vec();
+        protected.splice(2..3, [0x38, 0x30]);
+        let other = RootSignature { protected: protected.into(), ..good };
+        assert_eq!(other.verify(key.public(), &root), Err(RootFault::AlgorithmOfKey));
+    }
+
+    #[test]
+    fn two_signatures_are_by_two_keys() {
+        let keys = Algorithm::HYBRID.map(|algorithm| SigningKey::generate(algorithm).unwrap());
+        let root = Digest::of(b"root");
+        let signatures = sign_with_all(&[&keys[0], &keys[1]], &root).unwrap();
+        assert!(signatures.iter().zip(&keys).all(|(signature, key)| signature.verify(key.public(), &root).is_ok()));
+        let each = Algorithm::ALL.map(|algorithm| {
+            let signature = sign_root(&SigningKey::generate(algorithm).unwrap(), &root).unwrap();
+            4 + signature.protected.len() + signature.signature.len()
+        });
+        assert_eq!(each, [143, 176, 143, 3_389], "the bytes stated in WIRE 5.4");
+        let head: usize =
+            signatures.iter().map(|signature| 4 + signature.protected.len() + signature.signature.len()).sum();
+        assert!(head <= 2 * LONGEST_SIGNATURE_IN_HEAD);
+        assert_eq!(sign_with_all(&[&keys[0], &keys[0]], &root), Err(SignError::SameKey));
+        assert_eq!(sign_with_all(&[], &root), Err(SignError::Keys { found: 0 }));
+    }
+
+    #[test]
+    fn bytes_moved_between_header_and_signature_have_another_fingerprint() {
+        let (_, root, good) = signed(Algorithm::Esp256);
+        let moved = RootSignature {
+            protected: good.protected.slice(..good.protected.len() - 1),
+            signature: [&good.protected[good.protected.len() - 1..], &good.signature].concat().into(),
+        };
+        assert_ne!(moved.fingerprint(&root), good.fingerprint(&root));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kernpost_codecs::Algorithm;
 use kernpost_endpoint::client::fresh_id;
 use kernpost_endpoint::in_memory::InMemory;
 use kernpost_endpoint::{Client, FinalOutcome, Outgoing};
@@ -42,6 +43,32 @@ async fn a_reply_reaches_the_portals_mailbox() {
     assert_eq!(received.message.in_reply_to, Some(accepted.message.id));
     received.accept().await.unwrap();
     assert_eq!(reply.outcome().await.unwrap().outcome, FinalOutcome::Delivered);
+}
+
+#[tokio::test]
+async fn every_algorithm_and_both_of_the_hybrid_profile_work_in_memory() {
+    for (portal, authority) in [
+        (&[Algorithm::Esp384][..], &[Algorithm::MlDsa65][..]),
+        (&[Algorithm::MlDsa65], &[Algorithm::Ed25519]),
+        (&Algorithm::HYBRID, &Algorithm::HYBRID),
+    ] {
+        let network = InMemory::builder()
+            .endpoint("de/portal")
+            .endpoint("de/authority")
+            .algorithms("de/portal", portal)
+            .algorithms("de/authority", authority)
+            .route("99", "", &["de/authority"])
+            .start()
+            .unwrap();
+        let (sender, recipient) = both(&network);
+        let sent = sender.send(outgoing("application")).await.unwrap();
+        recipient.receive().await.unwrap().accept().await.unwrap();
+        let file = sent.outcome().await.unwrap().proof.unwrap().to_file();
+        assert_eq!((file.receipt_proofs.len(), file.message.unwrap().1.len()), (authority.len(), portal.len()));
+    }
+    let builder = InMemory::builder().endpoint("de/portal").algorithms("de/nobody", &Algorithm::HYBRID);
+    let problem = builder.start().unwrap_err().to_string();
+    assert!(problem.contains("de/nobody"), "{problem}");
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_thumbprint_is_that_of_rfc_9679() {
         // Both crates hash the same parameters, so a signature key read here has the id codecs gives it.
-        for algorithm in Algorithm::ALL {
+        for algorithm in [Algorithm::Esp256, Algorithm::Esp384, Algorithm::Ed25519] {
             let key = SigningKey::generate(algorithm).unwrap();
             let read = EncryptionKey::from_cose_key(&key.public().to_cose_key()).unwrap();
             assert_eq!(read.id(), key.public().id());

@@ -67,6 +67,37 @@ fn a_zone_survives_toml_and_cbor() {
 }
 
 #[test]
+fn a_post_quantum_key_of_another_length_is_refused_in_either_form() {
+    let key = SigningKey::generate(Algorithm::MlDsa65).unwrap();
+    let mut world = full();
+    world.zones[0].endpoints[0].keys[0].key = key.public().clone();
+    world.zones[0].endpoints[0].required_algorithms = vec![Algorithm::MlDsa65];
+    let zone = &world.zones[0];
+    let payload = encode_payload(zone);
+    assert_eq!(&decode_payload(&payload).unwrap(), zone);
+    // h'{1: 7, 3: -49, -1: h'<1952 bytes>'}' with the last byte missing or one more.
+    let cose_key = key.public().to_cose_key();
+    let within = payload.windows(cose_key.len()).position(|window| window == cose_key).unwrap();
+    let (before, after) = (&payload[..within - 3], &payload[within + cose_key.len()..]);
+    assert_eq!(payload[within - 3..within], [0x59, 0x07, 0xaa]);
+    for (outer, inner, body) in
+        [(0xa9, 0x9f, &cose_key[10..cose_key.len() - 1]), (0xab, 0xa1, &[&cose_key[10..], &[7]].concat())]
+    {
+        let head = &[0x59, 0x07, outer][..];
+        let changed = [before, head, &cose_key[..9], &[inner], body, after].concat();
+        let error = decode_payload(&changed).unwrap_err().to_string();
+        assert!(error.contains("1,952"), "{error}");
+    }
+    let text = source::zone_to_toml(zone).unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let short = [&cose_key[..9], &[0x9f], &cose_key[10..cose_key.len() - 1]].concat();
+    let changed = text.replace(&hex(&cose_key), &hex(&short));
+    assert_ne!(text, changed);
+    let error = source::parse_zone_toml(&changed).unwrap_err().to_string();
+    assert!(error.contains("1,952"), "{error}");
+}
+
+#[test]
 fn the_toml_form_refuses_misspelt_fields_and_names_line_and_reason() {
     let text = source::zone_to_toml(&full().zones[1]).unwrap();
     let error = |text: String| source::parse_zone_toml(&text).unwrap_err().to_string();

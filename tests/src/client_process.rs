@@ -46,9 +46,13 @@ impl Desk {
             text += &format!("[[routers]]\nid = {:?}\naddress = \"{}\"\n", router.id, router.address);
         }
         for endpoint in endpoints {
-            let key = format!("{}.pem", endpoint.as_str().replace('/', "_"));
-            std::fs::write(folder.join(&key), scene.key(endpoint).to_pkcs8_pem().unwrap()).unwrap();
-            text += &format!("[[endpoints]]\nid = {:?}\nkeys = [{key:?}]\n", endpoint.as_str());
+            let mut keys = Vec::new();
+            for (number, key) in scene.network.world.all_keys(endpoint).iter().enumerate() {
+                let name = format!("{}-{number}.pem", endpoint.as_str().replace('/', "_"));
+                std::fs::write(folder.join(&name), key.to_pkcs8_pem().unwrap()).unwrap();
+                keys.push(name);
+            }
+            text += &format!("[[endpoints]]\nid = {:?}\nkeys = {keys:?}\n", endpoint.as_str());
         }
         std::fs::write(folder.join("kernpost.toml"), text).unwrap();
         Self { folder, log_filter: "info,kernpost=debug".to_owned(), started: AtomicUsize::new(0) }

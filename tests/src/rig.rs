@@ -156,7 +156,8 @@ impl Rig {
         for message in messages {
             builder.push(message.encode().into(), Bytes::from_static(b"application"), hop.clone()).unwrap();
         }
-        let part = builder.sign(&[&self.world.keys[signer]]).unwrap();
+        let keys = self.world.all_keys(signer);
+        let part = builder.sign(&keys.iter().collect::<Vec<_>>()).unwrap();
         let positions: Vec<usize> = (0..messages.len()).collect();
         let mut bytes = BytesMut::new();
         part.encode_subset(&positions, |at| part.entries()[at].hop.clone(), &mut bytes).unwrap();
@@ -185,8 +186,9 @@ impl Rig {
             assert!(builder.push(subject, outcome, 0, None, label));
         }
         let version = self.table.version();
-        let key = &self.world.keys[issuer];
-        let frame = builder.sign(Party::Endpoint(issuer.clone()), version, self.now().wall, &[key]).unwrap();
+        let keys = self.world.all_keys(issuer);
+        let keys: Vec<_> = keys.iter().collect();
+        let frame = builder.sign(Party::Endpoint(issuer.clone()), version, self.now().wall, &keys).unwrap();
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
         self.frames(link, LaneKind::Settlement, bytes.freeze());

@@ -25,6 +25,8 @@ pub struct World {
     pub now: UnixMs,
     pub zone: ZoneSnapshot,
     pub keys: BTreeMap<EndpointId, SigningKey>,
+    /// The second keys of endpoints that sign twice.
+    pub second_keys: BTreeMap<EndpointId, SigningKey>,
     maintainers: [SigningKey; 2],
 }
 
@@ -34,7 +36,7 @@ impl World {
         let maintainers = [(); 2].map(|()| SigningKey::generate(Algorithm::Ed25519).unwrap());
         let zone: ZoneId = "de".parse().unwrap();
         let zone = ZoneSnapshot::empty(zone, 1, now.minus_ms(DAY_MS), now.plus_ms(30 * DAY_MS));
-        Self { now, zone, keys: BTreeMap::new(), maintainers }
+        Self { now, zone, keys: BTreeMap::new(), second_keys: BTreeMap::new(), maintainers }
     }
 
     /// Adds a router `de/router/<name>` with the identity `spiffe://kernpost.test/router/<name>`.
@@ -66,6 +68,26 @@ impl World {
         });
         self.keys.insert(id.clone(), key);
         id
+    }
+
+    /// Gives an endpoint new keys, one for each of one or two algorithms, all of which its entry then requires.
+    pub fn sign_with(&mut self, endpoint: &EndpointId, algorithms: &[Algorithm]) {
+        let keys = algorithms.iter().map(|algorithm| SigningKey::generate(*algorithm).unwrap());
+        let mut keys: Vec<SigningKey> = keys.collect();
+        let now = self.now;
+        let entry = self.entry(endpoint);
+        entry.keys = keys.iter().map(|key| key_entry(key, now)).collect();
+        entry.required_algorithms = algorithms.to_vec();
+        self.second_keys.remove(endpoint);
+        if keys.len() > 1 {
+            self.second_keys.insert(endpoint.clone(), keys.remove(1));
+        }
+        self.keys.insert(endpoint.clone(), keys.remove(0));
+    }
+
+    /// Copies of all signing keys of an endpoint, the preferred first.
+    pub fn all_keys(&self, endpoint: &EndpointId) -> Vec<SigningKey> {
+        self.keys.get(endpoint).into_iter().chain(self.second_keys.get(endpoint)).map(copy_of).collect()
     }
 
     /// Lets an endpoint send to a scope, asserting at most `max_assurance`.

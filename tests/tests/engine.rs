@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use kernpost_codecs::part::HopHeader;
-use kernpost_codecs::{Class, Code, EndpointId, Outcome, UnixMs};
+use kernpost_codecs::{Algorithm, Class, Code, EndpointId, Outcome, UnixMs};
 use kernpost_router_core::config::ClassCredit;
 use kernpost_router_core::event::Place;
 use kernpost_router_core::{Crossing, EngineConfig, EngineEvent, Peer, WorkerId};
@@ -283,6 +283,35 @@ fn a_budget_of_the_directory_is_charged_before_the_signature_is_checked() {
     assert_eq!(rig.engine.stats().signature_checks, 2);
     rig.pass_ms(1_000);
     assert_eq!(rig.send(from, &portal, LEIPZIG, 1).entries_on(to), 1);
+}
+
+#[test]
+fn a_root_signed_twice_costs_two_signature_checks_or_none() {
+    let mut world = World::new(UnixMs(1_790_000_000_000));
+    world.router("r1");
+    let portal = world.endpoint("portal", "portal");
+    let city = world.endpoint("city", "city");
+    world.sign_with(&portal, &Algorithm::HYBRID);
+    world.sign_with(&city, &Algorithm::HYBRID);
+    world.grant(&portal, "99", "*", None);
+    world.route("city", "99", "14713", &[&city]);
+    // The link may have five checks made a second: two roots, and not half of a third.
+    let mut rig = Rig::new(world, |config| config.endpoint_budget.signatures_per_s = 5);
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let to = rig.endpoints_link("city", &[&city]);
+    rig.grant(to, 100);
+    for sequence in 0..2 {
+        let written = rig.send(from, &portal, LEIPZIG, 3);
+        assert_eq!(written.entries_on(to), 3);
+        assert_eq!(written.parts[0].1.signatures().len(), 2);
+        assert_eq!(rig.answer(to, &city, &written.parts[0].1, sequence).receipts[0].1.signatures.len(), 2);
+    }
+    assert_eq!(rig.engine.stats().signature_checks, 4);
+    assert_eq!(rig.send(from, &portal, LEIPZIG, 2).codes(from), [Code::OVER_BUDGET, Code::OVER_BUDGET]);
+    assert_eq!(rig.engine.stats().signature_checks, 4);
+    rig.pass_ms(1_000);
+    assert_eq!(rig.send(from, &portal, LEIPZIG, 1).entries_on(to), 1);
+    assert_eq!(rig.engine.stats().signature_checks, 6);
 }
 
 #[test]

@@ -58,9 +58,9 @@ async fn a_part_whose_signature_does_not_hold_is_refused_as_a_whole() {
 
     let mut unknown = whole(&stage);
     let protected = unknown.signatures[0].protected.to_vec();
-    // -9 (ESP256) becomes -51 (ESP384): one byte more, still deterministic.
+    // -9 (ESP256) becomes -50 (ML-DSA-87): one byte more, still deterministic.
     assert_eq!(protected[..3], [0xa4, 0x01, 0x28]);
-    unknown.signatures[0].protected = [&[0xa4, 0x01, 0x38, 0x32], protected.get(3..).unwrap()].concat().into();
+    unknown.signatures[0].protected = [&[0xa4, 0x01, 0x38, 0x31], protected.get(3..).unwrap()].concat().into();
     stage.all("an algorithm nobody here knows", &unknown, Code::BAD_SIGNATURE).await;
 
     let mut both = whole(&stage);

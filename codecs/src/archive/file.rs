@@ -138,7 +138,13 @@ fn verify_all(
         let kid = receipt.kid()?;
         receipt.verify(statement, &lookup(&kid).ok_or(ArchiveError::UnknownKey(kid))?)
     };
-    proofs.iter().map(verify).collect()
+    let facts = proofs.iter().map(verify).collect::<Result<Vec<_>, _>>()?;
+    match &facts[..] {
+        [first, second] if first.kid == second.kid => Err(ArchiveError::Form("both proofs are by the same key")),
+        // One root is signed twice: proofs of two trees are not two signatures of one.
+        [first, second] if first.root != second.root => Err(ArchiveError::Form("the proofs lead to different roots")),
+        _ => Ok(facts),
+    }
 }
 
 fn put_proofs(writer: &mut Writer<'_>, proofs: &[Bytes]) {

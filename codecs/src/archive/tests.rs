@@ -101,19 +101,44 @@ fn proof_file(portal: &[&SigningKey], authority: &SigningKey) -> ProofFile {
 fn a_proof_file_is_checked_offline() {
     let keys = Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).unwrap());
     let authority = SigningKey::generate(Algorithm::Esp256).unwrap();
-    let file = proof_file(&[&keys[0], &keys[1]], &authority);
-    let read = ProofFile::parse(&file.encode()).unwrap();
-    assert_eq!(read, file);
     let lookup =
         |kid: &KeyId| keys.iter().chain([&authority]).map(SigningKey::public).find(|key| key.id() == *kid).cloned();
-    let proven = read.verify(lookup).unwrap();
-    assert_eq!(proven.receipt.outcome, Outcome::Delivered);
     let kids = |facts: &[ArchiveFacts]| facts.iter().map(|facts| facts.kid).collect::<Vec<_>>();
-    assert_eq!(kids(&proven.receipt_signers), [authority.public().id()]);
-    assert_eq!(kids(&proven.message_signers), [keys[0].public().id(), keys[1].public().id()]);
+    for signers in
+        [&[&keys[0]][..], &[&keys[1]], &[&keys[2]], &[&keys[3]], &[&keys[0], &keys[3]], &[&keys[3], &keys[1]]]
+    {
+        let file = proof_file(signers, &authority);
+        let read = ProofFile::parse(&file.encode()).unwrap();
+        assert_eq!(read, file);
+        let proven = read.verify(lookup).unwrap();
+        assert_eq!(proven.receipt.outcome, Outcome::Delivered);
+        assert_eq!(kids(&proven.receipt_signers), [authority.public().id()]);
+        assert_eq!(kids(&proven.message_signers), signers.iter().map(|key| key.public().id()).collect::<Vec<_>>());
 
-    let nobody = read.verify(|_| None);
-    assert_eq!(nobody, Err(ArchiveError::UnknownKey(authority.public().id())));
+        let nobody = read.verify(|_| None);
+        assert_eq!(nobody, Err(ArchiveError::UnknownKey(authority.public().id())));
+    }
+}
+
+#[test]
+fn two_proofs_of_one_statement_are_by_two_keys_over_one_root() {
+    let keys = Algorithm::HYBRID.map(|algorithm| SigningKey::generate(algorithm).unwrap());
+    let [first, second] = &keys;
+    let lookup = |kid: &KeyId| keys.iter().map(SigningKey::public).find(|key| key.id() == *kid).cloned();
+    let good = proof_file(&[first, second], first);
+    assert!(good.verify(lookup).is_ok());
+    let mut twice = good.clone();
+    let proofs = &mut twice.message.as_mut().unwrap().1;
+    proofs[1] = proofs[0].clone();
+    assert_eq!(twice.verify(lookup), Err(ArchiveError::Form("both proofs are by the same key")));
+    // The same statement signed in another bundle: a good proof, but not the second signature of this root.
+    let mut elsewhere = good;
+    let (statement, proofs) = elsewhere.message.as_mut().unwrap();
+    let mut builder = crate::part::BundleBuilder::new();
+    builder.push(statement.clone(), Bytes::new(), crate::part::HopHeader::default()).unwrap();
+    let other = builder.sign(&[second]).unwrap();
+    proofs[1] = archive(&other.signatures()[0], other.tree(), 0).unwrap().into();
+    assert_eq!(elsewhere.verify(lookup), Err(ArchiveError::Form("the proofs lead to different roots")));
 }
 
 #[test]

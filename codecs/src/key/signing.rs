@@ -5,7 +5,10 @@
 use std::fmt;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    ML_DSA_65_SIGNING, PqdsaKeyPair,
+};
 
 use super::{Algorithm, KeyError, PublicKey, pem};
 
@@ -18,6 +21,8 @@ pub struct SigningKey {
 enum Pair {
     Esp256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    Esp384(EcdsaKeyPair),
+    MlDsa65(PqdsaKeyPair),
 }
 
 impl SigningKey {
@@ -29,19 +34,24 @@ impl SigningKey {
         let pair = match algorithm {
             Algorithm::Esp256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map(Pair::Esp256),
             Algorithm::Ed25519 => Ed25519KeyPair::generate().map(Pair::Ed25519),
+            Algorithm::Esp384 => EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).map(Pair::Esp384),
+            Algorithm::MlDsa65 => PqdsaKeyPair::generate(&ML_DSA_65_SIGNING).map(Pair::MlDsa65),
         };
         Self::with_public(pair.map_err(|_| KeyError::Crypto("generate a key"))?)
     }
 
-    /// Reads an unencrypted PKCS#8 document; the algorithm follows from it.
+    /// Reads an unencrypted PKCS#8 document; the algorithm follows from it. An ML-DSA-65 key holds its seed, or seed and
+    /// expanded form (RFC 9881): without the seed it could not be written again.
     ///
     /// # Errors
-    /// [`KeyError::PrivateKey`] when it is no P-256 or Ed25519 key.
+    /// [`KeyError::PrivateKey`] when it is no P-256, P-384, Ed25519 or ML-DSA-65 key.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
             .map(Pair::Esp256)
             .or_else(|_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Pair::Ed25519))
-            .map_err(|_| KeyError::PrivateKey("the DER is no unencrypted P-256 or Ed25519 key"))?;
+            .or_else(|_| EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map(Pair::Esp384))
+            .or_else(|_| PqdsaKeyPair::from_pkcs8(&ML_DSA_65_SIGNING, der).map(Pair::MlDsa65))
+            .map_err(|_| KeyError::PrivateKey("the DER is no unencrypted P-256, P-384, Ed25519 or ML-DSA-65 key"))?;
         Self::with_public(pair)
     }
 
@@ -59,8 +69,9 @@ impl SigningKey {
     /// [`KeyError::Crypto`] when the library cannot write it.
     pub fn to_pkcs8_der(&self) -> Result<Vec<u8>, KeyError> {
         let document = match &self.pair {
-            Pair::Esp256(pair) => pair.to_pkcs8v1(),
+            Pair::Esp256(pair) | Pair::Esp384(pair) => pair.to_pkcs8v1(),
             Pair::Ed25519(pair) => pair.to_pkcs8v1(),
+            Pair::MlDsa65(pair) => pair.to_pkcs8v1(),
         };
         Ok(document.map_err(|_| KeyError::Crypto("write a private key"))?.as_ref().to_vec())
     }
@@ -85,14 +96,20 @@ impl SigningKey {
         self.public.algorithm()
     }
 
-    /// Signs `message`: 64 bytes. ECDSA signatures are randomised, Ed25519 ones are not.
+    /// Signs `message`: [`Algorithm::signature_len`] bytes. ECDSA and ML-DSA signatures are randomised, Ed25519 ones are
+    /// not.
     ///
     /// # Errors
     /// [`KeyError::Crypto`] when the library fails, for instance for want of randomness.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let signature = match &self.pair {
-            Pair::Esp256(pair) => pair.sign(&SystemRandom::new(), message),
+            Pair::Esp256(pair) | Pair::Esp384(pair) => pair.sign(&SystemRandom::new(), message),
             Pair::Ed25519(pair) => pair.try_sign(message),
+            Pair::MlDsa65(pair) => {
+                let mut signature = vec![0; self.algorithm().signature_len()];
+                pair.sign(message, &mut signature).map_err(|_| KeyError::Crypto("sign"))?;
+                return Ok(signature);
+            }
         };
         Ok(signature.map_err(|_| KeyError::Crypto("sign"))?.as_ref().to_vec())
     }
@@ -101,6 +118,8 @@ impl SigningKey {
         let public = match &pair {
             Pair::Esp256(pair) => PublicKey::from_raw(Algorithm::Esp256, pair.public_key().as_ref()),
             Pair::Ed25519(pair) => PublicKey::from_raw(Algorithm::Ed25519, pair.public_key().as_ref()),
+            Pair::Esp384(pair) => PublicKey::from_raw(Algorithm::Esp384, pair.public_key().as_ref()),
+            Pair::MlDsa65(pair) => PublicKey::from_raw(Algorithm::MlDsa65, pair.public_key().as_ref()),
         }?;
         Ok(Self { pair, public })
     }

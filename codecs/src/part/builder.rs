@@ -8,14 +8,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Entry, HopHeader, LONGEST_INLINE_PAYLOAD, MOST_ENTRIES, Part, head_len, put_head};
 use crate::digest::Digest;
 use crate::frame::LONGEST_BODY;
-use crate::key::SigningKey;
-use crate::root::{SignError, sign_with_all};
+use crate::key::{Algorithm, SigningKey};
+use crate::root::{LONGEST_SIGNATURE_IN_HEAD, SignError, sign_with_all};
 use crate::statement::LONGEST_RECEIPT;
 use crate::tree::{Tree, leaf_hash};
 use crate::varint;
 
-/// Room kept for a part head: two signatures of 75 + 64 bytes and their lengths.
-const HEAD_ROOM: usize = 320;
+/// Room kept for a part head unless the keys are known: two signatures of the longest kind, tree size and counts.
+const HEAD_ROOM: usize = 2 * LONGEST_SIGNATURE_IN_HEAD + COUNTS_ROOM;
+
+/// Room for tree size, number of signatures, number of entries and of siblings.
+const COUNTS_ROOM: usize = 16;
 
 /// Entries on their way into one bundle. Bounds: 256 entries, and a frame body within the limit even after a router
 /// has written the longest recipient into every entry.
@@ -24,6 +27,7 @@ pub struct BundleBuilder {
     entries: Vec<(Bytes, Bytes, HopHeader)>,
     length: usize,
     limit: Option<usize>,
+    head_room: Option<usize>,
 }
 
 /// Why an entry is not taken into a bundle.
@@ -60,6 +64,15 @@ impl BundleBuilder {
         Self { limit: Some(bytes.min(LONGEST_BODY)), ..Self::default() }
     }
 
+    /// The same bundle, to be signed with these keys: keeps room for their signatures only, not for the longest ones.
+    #[must_use]
+    pub fn for_keys(self, keys: &[&SigningKey]) -> Self {
+        let each = |key: &&SigningKey| {
+            LONGEST_SIGNATURE_IN_HEAD - Algorithm::MlDsa65.signature_len() + key.algorithm().signature_len()
+        };
+        Self { head_room: Some(COUNTS_ROOM + keys.iter().map(each).sum::<usize>()), ..self }
+    }
+
     /// Adds an entry and returns its tree index.
     ///
     /// # Errors
@@ -74,7 +87,7 @@ impl BundleBuilder {
         let index = u16::try_from(self.entries.len()).ok().filter(|index| *index < MOST_ENTRIES).ok_or(Unfit::Full)?;
         let length = self.length + entry_len(&statement, &payload);
         let limit = self.limit.unwrap_or(LONGEST_BODY);
-        if index > 0 && HEAD_ROOM + length > limit {
+        if index > 0 && self.head_room.unwrap_or(HEAD_ROOM) + length > limit {
             return Err(Unfit::Full);
         }
         self.length = length;

@@ -214,11 +214,37 @@ fn the_builder_leaves_room_for_the_longest_recipient_everywhere() {
     for (statement, payload) in [(200, 4_000), (2_048, 0), (150, 800), (100, 65_536)] {
         let mut builder = BundleBuilder::new();
         while builder.push(vec![7; statement].into(), vec![1; payload].into(), HopHeader::default()).is_ok() {}
-        let part = builder.sign(&[&key(), &key()]).unwrap();
+        let long = || SigningKey::generate(crate::key::Algorithm::MlDsa65).unwrap();
+        let part = builder.sign(&[&long(), &long()]).unwrap();
         let zone = ["z".repeat(16), "y".repeat(6)].join(".");
         let hop = |at: usize| HopHeader { recipient: Some(format!("{zone}/{at:040}").parse().unwrap()), ..plain(at) };
         assert_eq!(hop(0).recipient.unwrap().as_str().len(), 64);
         assert_eq!(send(&part, &all(&part), hop).root(), part.root());
+    }
+}
+
+#[test]
+fn a_builder_that_knows_its_keys_keeps_room_for_their_signatures_only() {
+    let keys = crate::key::Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).unwrap());
+    let full = |keys: &[&SigningKey], known: bool| {
+        let mut builder = BundleBuilder::with_limit(32_768);
+        if known {
+            builder = builder.for_keys(keys);
+        }
+        while builder.push(vec![7; 150].into(), vec![1; 100].into(), HopHeader::default()).is_ok() {}
+        let part = builder.sign(keys).unwrap();
+        let hop = |at: usize| HopHeader {
+            recipient: Some(format!("{}/{at:040}", "z".repeat(16)).parse().unwrap()),
+            ..plain(at)
+        };
+        let mut out = BytesMut::new();
+        assert_eq!(part.encode_subset(&all(&part), hop, &mut out), Ok(part.entries().len()));
+        assert!(body(&out).len() <= 32_768);
+        part.entries().len()
+    };
+    for signers in [&[&keys[0]][..], &[&keys[1]], &[&keys[2]], &[&keys[3]], &[&keys[0], &keys[3]]] {
+        let (unknown, known) = (full(signers, false), full(signers, true));
+        assert!(known > unknown, "{known} entries, {unknown} without knowing the keys");
     }
 }
 

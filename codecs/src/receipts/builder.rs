@@ -7,14 +7,14 @@ use crate::frame::LONGEST_BODY;
 use crate::id::{DirectoryVersion, EndpointId, MessageId, Party};
 use crate::key::SigningKey;
 use crate::part::{MOST_ENTRIES, RootSignatures};
-use crate::root::{SignError, sign_with_all};
+use crate::root::{LONGEST_SIGNATURE_IN_HEAD, SignError, sign_with_all};
 use crate::settlement::Label;
 use crate::statement::LONGEST_PROBLEM;
 use crate::time::UnixMs;
 use crate::tree::{Tree, leaf_hash};
 
-/// Room kept for issuer, directory version, time and part head.
-const FRONT_ROOM: usize = 512;
+/// Room kept for issuer, directory version, time, counts and a part head with two signatures of the longest kind.
+const FRONT_ROOM: usize = 2 * LONGEST_SIGNATURE_IN_HEAD + 128;
 
 /// Most bytes of an entry beside its problem.
 const ENTRY_ROOM: usize = 2 + 1 + 8 + 2 + 1 + 8 + 2;

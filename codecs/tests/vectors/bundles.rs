@@ -28,6 +28,9 @@ pub fn make(keys: &Keys, stored: &[Value]) -> Vec<Value> {
         ("five", "WIRE 6", five.clone()),
         ("sixteen-esp256", "WIRE 6", keep("sixteen-esp256", 16, &[esp256])),
         ("two-signatures", "WIRE 5.4", keep("two-signatures", 3, &[esp256, key])),
+        ("two-esp384", "WIRE 5.4", keep("two-esp384", 2, &[keys.get("portal-esp384")])),
+        ("lone-ml-dsa-65", "WIRE 5.4", keep("lone-ml-dsa-65", 1, &[keys.get("portal-ml-dsa-65")])),
+        ("hybrid", "WIRE 5.4", keep("hybrid", 3, &[esp256, keys.get("portal-ml-dsa-65")])),
     ] {
         cases.push(good(name, clause, &part));
     }

@@ -42,7 +42,7 @@ pub fn all(folder: &Path) -> Vec<(&'static str, Value)> {
         ("proof-files.json", proofs::make_files(&keys, &bundles)),
         ("bundles.json", Value::Array(bundles)),
         ("settlements.json", settlements::make()),
-        ("receipts.json", receipts::make(&keys)),
+        ("receipts.json", receipts::make(&keys, &stored("receipts.json"))),
         ("attach-tokens.json", proofs::make_tokens(&keys, &stored("attach-tokens.json"))),
     ]
 }
@@ -70,12 +70,14 @@ pub fn unhex(value: &Value) -> Vec<u8> {
 /// The keys vectors are made with. The file is their source: nothing else may use them.
 pub struct Keys(Vec<(String, SigningKey)>);
 
-const NAMES: [(&str, Algorithm); 5] = [
+const NAMES: [(&str, Algorithm); 7] = [
     ("portal-esp256", Algorithm::Esp256),
     ("portal-ed25519", Algorithm::Ed25519),
     ("authority", Algorithm::Ed25519),
     ("router", Algorithm::Ed25519),
     ("stranger", Algorithm::Esp256),
+    ("portal-esp384", Algorithm::Esp384),
+    ("portal-ml-dsa-65", Algorithm::MlDsa65),
 ];
 
 impl Keys {
@@ -120,7 +122,23 @@ impl Keys {
             "cose_key": format!("a5010203282001215820{x}225820{y}"),
             "kid": "496bd8afadf307e5b08c64b0421bf9dc01528a344a43bda88fadd1669da253ec",
         });
-        own.chain([published]).collect()
+        let pq = self.get("portal-ml-dsa-65").public().to_cose_key();
+        let refused = |name: &str, bytes: Vec<u8>| json!({ "name": name, "clause": "WIRE 5.4", "cose_key": hex(bytes), "error": true });
+        // {1: 7, 3: -49, -1: h'<1952 bytes>'}
+        let short = [&pq[..7], &[0x59, 0x07, 0x9f], &pq[11..]].concat();
+        let long = [&pq[..7], &[0x59, 0x07, 0xa1], &pq[10..], &[0]].concat();
+        let no_algorithm = [&[0xa2], &pq[1..3], &pq[6..]].concat();
+        let as_ec2 = [&pq[..2], &[0x02], &pq[3..]].concat();
+        let private = [&[0xa4], &pq[1..], &[0x21, 0x58, 0x20], &[7; 32]].concat();
+        own.chain([
+            published,
+            refused("ml-dsa-65-a-byte-short", short),
+            refused("ml-dsa-65-a-byte-long", long),
+            refused("akp-without-algorithm", no_algorithm),
+            refused("ml-dsa-65-as-ec2", as_ec2),
+            refused("akp-with-private-key", private),
+        ])
+        .collect()
     }
 }
 

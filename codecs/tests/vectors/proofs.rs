@@ -20,9 +20,16 @@ use super::{Keys, find_key, hex, stored_case, unhex};
 
 pub fn make_archive(keys: &Keys, bundles: &[Value]) -> Value {
     let mut cases = Vec::new();
-    for (bundle, index) in
-        [("lone", 0), ("two", 1), ("five", 0), ("five", 4), ("sixteen-esp256", 9), ("split-of-the-split", 4)]
-    {
+    for (bundle, index) in [
+        ("lone", 0),
+        ("two", 1),
+        ("five", 0),
+        ("five", 4),
+        ("sixteen-esp256", 9),
+        ("split-of-the-split", 4),
+        ("two-esp384", 1),
+        ("lone-ml-dsa-65", 0),
+    ] {
         let case = stored_case(bundles, bundle).unwrap();
         let part = Part::decode(unhex(&case["body"]).into()).unwrap();
         let entry = part.entries().iter().find(|entry| entry.index == index).unwrap();
@@ -84,6 +91,15 @@ pub fn make_files(keys: &Keys, bundles: &[Value]) -> Value {
     let portal = keys.get("portal-ed25519").public().id().to_string();
     let (statement, message) = (hex(&rebuilt.statements[0]), hex(&entry.statement));
     let clause = "WIRE 5.7";
+    let case = stored_case(bundles, "hybrid").unwrap();
+    let hybrid = Part::decode(unhex(&case["body"]).into()).unwrap();
+    let statement_1 = hybrid.entries()[1].statement.clone();
+    assert_eq!(statement_1, entry.statement);
+    let twice = file(&rebuilt.statements[0]).with_message(statement_1, hybrid.signatures(), hybrid.tree(), 1).unwrap();
+    let kids: Vec<String> = hybrid.signatures().iter().map(|signature| signature.kid().unwrap().to_string()).collect();
+    let mut same = twice.clone();
+    let proofs = &mut same.message.as_mut().unwrap().1;
+    proofs[1] = proofs[0].clone();
     let mut cut = receipt.encode();
     cut.pop();
     json!([
@@ -91,6 +107,9 @@ pub fn make_files(keys: &Keys, bundles: &[Value]) -> Value {
           "receipt_kids": [authority], "message": null, "message_kids": [] },
         { "name": "receipt-and-message", "clause": clause, "file": hex(with(1).encode()), "receipt": statement,
           "receipt_kids": [authority], "message": message, "message_kids": [portal] },
+        { "name": "receipt-and-hybrid-message", "clause": clause, "file": hex(twice.encode()), "receipt": statement,
+          "receipt_kids": [authority], "message": message, "message_kids": kids },
+        { "name": "one-key-twice", "clause": clause, "file": hex(same.encode()), "error": true },
         { "name": "another-message", "clause": clause, "file": hex(with(2).encode()), "error": true },
         { "name": "another-receipt", "clause": clause, "file": hex(file(&entry.statement).encode()), "error": true },
         { "name": "cut", "clause": clause, "file": hex(cut), "error": true },
@@ -111,8 +130,15 @@ pub fn make_tokens(keys: &Keys, stored: &[Value]) -> Value {
         kept.unwrap_or_else(|| AttachToken::sign(&attachment(), signers).unwrap().to_vec())
     };
     let mut cases = Vec::new();
-    for (name, signers) in [("ed25519", &[ed25519][..]), ("esp256", &[esp256]), ("two-signatures", &[esp256, ed25519])]
-    {
+    let (esp384, pq) = (keys.get("portal-esp384"), keys.get("portal-ml-dsa-65"));
+    for (name, signers) in [
+        ("ed25519", &[ed25519][..]),
+        ("esp256", &[esp256]),
+        ("two-signatures", &[esp256, ed25519]),
+        ("esp384", &[esp384]),
+        ("ml-dsa-65", &[pq]),
+        ("hybrid", &[esp256, pq]),
+    ] {
         cases.push(json!({
             "name": name, "clause": "WIRE 3.2", "token": hex(signed(name, signers)),
             "kids": signers.iter().map(|key| key.public().id().to_string()).collect::<Vec<_>>(),
@@ -142,6 +168,9 @@ pub fn make_tokens(keys: &Keys, stored: &[Value]) -> Value {
     let mut flipped = two.clone();
     flipped[two.len() - 9] ^= 1;
     refuse("second-signature-changed", &flipped, signature);
+    let two = [ed25519, keys.get("authority")];
+    assert_eq!(sign2(two, &statement), AttachToken::sign(&attachment(), &two).unwrap(), "two encoders disagree");
+    refuse("one-key-twice", &sign2([ed25519, ed25519], &statement), invalid);
     Value::Array(cases)
 }
 
@@ -162,6 +191,29 @@ fn sign1(key: &SigningKey, typ: &str, payload: &[u8], unprotected: &[u8]) -> Vec
     let mut head = Vec::new();
     Encoder::new(&mut head).tag(Tag::new(18)).unwrap().array(4).unwrap().bytes(&protected).unwrap();
     [&head, unprotected, &rest].concat()
+}
+
+/// A COSE_Sign with two signers written without the crate's encoder.
+fn sign2(signers: [&SigningKey; 2], payload: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    Encoder::new(&mut body).map(1).unwrap().u8(16).unwrap().str(ATTACH_TYPE).unwrap();
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(&mut out);
+    encoder.tag(Tag::new(98)).unwrap().array(4).unwrap().bytes(&body).unwrap().map(0).unwrap();
+    encoder.bytes(payload).unwrap().array(2).unwrap();
+    for key in signers {
+        let mut protected = Vec::new();
+        let mut header = Encoder::new(&mut protected);
+        header.map(2).unwrap().u8(1).unwrap().i64(key.algorithm().cose_id()).unwrap();
+        header.u8(4).unwrap().bytes(&key.public().id().0.0).unwrap();
+        let mut signed = Vec::new();
+        let mut structure = Encoder::new(&mut signed);
+        structure.array(5).unwrap().str("Signature").unwrap().bytes(&body).unwrap().bytes(&protected).unwrap();
+        structure.bytes(&[]).unwrap().bytes(payload).unwrap();
+        let signature = key.sign(&signed).unwrap();
+        encoder.array(3).unwrap().bytes(&protected).unwrap().map(0).unwrap().bytes(&signature).unwrap();
+    }
+    out
 }
 
 /// A map without its last pair, which has `length` bytes.

@@ -4,13 +4,16 @@ use kernpost_codecs::class::Class;
 use kernpost_codecs::code::Outcome;
 use kernpost_codecs::id::Party;
 use kernpost_codecs::receipts::{ReceiptsBuilder, ReceiptsFrame, Subject};
+use kernpost_codecs::root::RootSignature;
 use kernpost_codecs::settlement::Label;
 use kernpost_codecs::tree::{EMPTY_LEAF, leaf_hash};
 use serde_json::{Value, json};
 
-use super::{CREATED, Keys, body_of, directory_version, hex, message, message_id, portal, settlements};
+use super::{
+    CREATED, Keys, body_of, directory_version, hex, message, message_id, portal, settlements, stored_case, unhex,
+};
 
-pub fn make(keys: &Keys) -> Value {
+pub fn make(keys: &Keys, stored: &[Value]) -> Value {
     let authority: Party = "de.by/landshut".parse().unwrap();
     let router: Party = "de.by/router/muc1".parse().unwrap();
     let lone = signed(keys, "authority", authority.clone(), &[(1, Outcome::Delivered, 0, None)]);
@@ -28,6 +31,13 @@ pub fn make(keys: &Keys) -> Value {
         good("custody-of-a-router", &custody, &[5, 6]),
         good("split-of-four", &split(&frame, &[1, 2, 3, 4], &[1, 3]), &[2, 4]),
     ];
+    let hybrid = ["portal-esp256", "portal-ml-dsa-65"];
+    let two = [(7, Outcome::Delivered, 0, None), (8, Outcome::Delivered, 0, None)];
+    let made = signed_with(keys, &hybrid, portal().into(), &two);
+    let kept = stored_case(stored, "hybrid")
+        .and_then(|case| ReceiptsFrame::decode(unhex(&case["body"]).into()).ok())
+        .filter(|kept| kept.entries == made.entries && holds(keys, &hybrid, kept, &[7, 8]));
+    cases.push(good("hybrid", &kept.unwrap_or(made), &[7, 8]));
     let mut refuse = |name: &str, clause: &str, frame: &ReceiptsFrame, numbers: &[u8], error: &str| {
         let mut case = bare(name, clause, frame, numbers);
         case["error"] = json!(error);
@@ -77,13 +87,28 @@ impl WithoutSibling for ReceiptsFrame {
 type Told<'a> = (u8, Outcome, u64, Option<&'a str>);
 
 fn signed(keys: &Keys, key: &str, issuer: Party, told: &[Told<'_>]) -> ReceiptsFrame {
+    signed_with(keys, &[key], issuer, told)
+}
+
+fn signed_with(keys: &Keys, names: &[&str], issuer: Party, told: &[Told<'_>]) -> ReceiptsFrame {
     let mut builder = ReceiptsBuilder::new();
     for (number, outcome, code, problem) in told {
         let addressee = portal();
         let subject = subject(&addressee, *number);
         assert!(builder.push(subject, *outcome, *code, problem.map(str::to_owned), label(*number)));
     }
-    builder.sign(issuer, directory_version(), CREATED.plus_ms(250), &[keys.get(key)]).unwrap()
+    let signers: Vec<_> = names.iter().map(|name| keys.get(name)).collect();
+    builder.sign(issuer, directory_version(), CREATED.plus_ms(250), &signers).unwrap()
+}
+
+/// Whether the frame is signed by these keys.
+fn holds(keys: &Keys, names: &[&str], frame: &ReceiptsFrame, numbers: &[u8]) -> bool {
+    let addressee = portal();
+    let subjects: Vec<Subject<'_>> = numbers.iter().map(|number| subject(&addressee, *number)).collect();
+    let Ok(rebuilt) = frame.rebuild(&subjects) else { return false };
+    let signed =
+        |(signature, name): (&RootSignature, &&str)| signature.verify(keys.get(name).public(), &rebuilt.root()).is_ok();
+    frame.signatures.len() == names.len() && frame.signatures.iter().zip(names).all(signed)
 }
 
 fn subject(addressee: &kernpost_codecs::id::EndpointId, number: u8) -> Subject<'_> {

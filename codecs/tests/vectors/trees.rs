@@ -81,6 +81,10 @@ pub fn make_signatures(keys: &Keys, stored: &[Value]) -> Value {
     let ed25519 = signed("ed25519", "portal-ed25519");
     add("esp256", "WIRE 5.3", "portal-esp256", &esp256, None);
     add("ed25519", "WIRE 5.3", "portal-ed25519", &ed25519, None);
+    let esp384 = signed("esp384", "portal-esp384");
+    let ml_dsa_65 = signed("ml-dsa-65", "portal-ml-dsa-65");
+    add("esp384", "WIRE 5.4", "portal-esp384", &esp384, None);
+    add("ml-dsa-65", "WIRE 5.4", "portal-ml-dsa-65", &ml_dsa_65, None);
 
     let edit = |signature: &RootSignature, from: &str, to: &str| {
         let protected = hex(&signature.protected);
@@ -92,7 +96,12 @@ pub fn make_signatures(keys: &Keys, stored: &[Value]) -> Value {
         bytes[at] ^= 1;
         Bytes::from(bytes)
     };
-    for (name, key, good) in [("esp256", "portal-esp256", &esp256), ("ed25519", "portal-ed25519", &ed25519)] {
+    for (name, key, good) in [
+        ("esp256", "portal-esp256", &esp256),
+        ("ed25519", "portal-ed25519", &ed25519),
+        ("esp384", "portal-esp384", &esp384),
+        ("ml-dsa-65", "portal-ml-dsa-65", &ml_dsa_65),
+    ] {
         let bad = RootSignature { signature: flip(&good.signature, 40), ..good.clone() };
         add(&format!("{name}-signature-changed"), "WIRE 5.3", key, &bad, Some(RootFault::Signature));
         let bad = RootSignature { signature: good.signature.slice(1..), ..good.clone() };
@@ -102,7 +111,7 @@ pub fn make_signatures(keys: &Keys, stored: &[Value]) -> Value {
     }
     let (key, good) = ("portal-ed25519", &ed25519);
     let wrong = Some(RootFault::Protected);
-    let reserved = Some(RootFault::Algorithm { id: -51 });
+    let reserved = Some(RootFault::Algorithm { id: -50 });
     add(
         "algorithm-of-another-key-type",
         "WIRE 5.4",
@@ -110,7 +119,7 @@ pub fn make_signatures(keys: &Keys, stored: &[Value]) -> Value {
         &edit(good, "a40132", "a40128"),
         Some(RootFault::AlgorithmOfKey),
     );
-    add("algorithm-reserved", "WIRE 5.4", key, &edit(good, "a40132", "a4013832"), reserved);
+    add("algorithm-reserved", "WIRE 5.4", key, &edit(good, "a40132", "a4013831"), reserved);
     add("algorithm-not-shortest", "WIRE 1.2", key, &edit(good, "a40132", "a4013812"), wrong);
     add("typ-of-an-attach-token", "WIRE 5.3", key, &edit(good, &hex("root+cose"), &hex("atch+cose")), wrong);
     add("vds-2", "WIRE 5.3", key, &edit(good, "19018b01", "19018b02"), wrong);

@@ -121,9 +121,14 @@ impl Judge<'_> {
             return Err(ReceiptFault::FromTheFuture);
         }
         let table = self.versions.of(version).next().ok_or(ReceiptFault::NotResponsible)?;
-        let mut present = smallvec::SmallVec::<[_; 2]>::new();
+        let (mut present, mut kids) = (smallvec::SmallVec::<[_; 2]>::new(), smallvec::SmallVec::<[_; 2]>::new());
         for signature in signatures {
             let kid = signature.kid().map_err(|_| ReceiptFault::Signature)?;
+            // Two signatures are by two keys (WIRE 5.4).
+            if kids.contains(&kid) {
+                return Err(ReceiptFault::Signature);
+            }
+            kids.push(kid);
             let foreign = || ReceiptFault::Key(kid.to_string());
             let (owner, key) = table.key(&kid).ok_or_else(foreign)?;
             let owner_id = match owner {

@@ -194,7 +194,7 @@ impl Core {
 
     /// Builds, signs and hands over one bundle; false when nothing was sent.
     fn send_bundle(&mut self, now: Now, id: SessionId, sender: usize, class: Class, chosen: Vec<Chosen>) -> bool {
-        let mut builder = BundleBuilder::new();
+        let mut builder = self.builder(now, sender);
         let mut sent = Vec::with_capacity(chosen.len());
         let mut rest = chosen.into_iter();
         for one in rest.by_ref() {
@@ -238,6 +238,12 @@ impl Core {
         session.on_written(Stream::Bundle(class));
         self.outputs.push_back(Output::Frame { session: id, stream: Stream::Bundle(class), bytes });
         true
+    }
+
+    /// An empty bundle with room for the signatures this sender makes now.
+    fn builder(&self, now: Now, sender: usize) -> BundleBuilder {
+        let Some(signer) = self.signers.get(sender) else { return BundleBuilder::new() };
+        BundleBuilder::new().for_keys(&signer.current(self.versions.current().map(Arc::as_ref), now.wall))
     }
 
     /// Signs a bundle and lays it out as one frame.

@@ -1,5 +1,5 @@
 //! With which of its keys does an endpoint sign now? With one per algorithm its directory entry requires, each between
-//! not-before and sign-until (WIRE 5.4, 10.3). Without a directory: with every key given, at most two.
+//! not-before and sign-until (WIRE 5.4, 10.3). Without a directory: with one key per algorithm given, at most two.
 
 use kernpost_codecs::key::{KeyId, SigningKey};
 use kernpost_codecs::{EndpointId, UnixMs};
@@ -26,10 +26,11 @@ impl Signer {
     }
 
     /// The keys to sign with at `now`: one, or two when the entry requires two algorithms. When the directory lists
-    /// none of ours, the first is used and the router's refusal says so.
+    /// none of ours, the first is used and the router's refusal says so. Before there is a directory only attach tokens are
+    /// signed; a hybrid endpoint is then attached at once, and one that only keeps a second key ready tries again later.
     pub fn current(&self, table: Option<&Table>, now: UnixMs) -> SmallVec<[&SigningKey; 2]> {
         let listed = table.and_then(|table| table.endpoint_entry(table.endpoint(self.id.as_str())?));
-        let Some(entry) = listed else { return self.keys.iter().take(1).map(|(_, key)| key).collect() };
+        let Some(entry) = listed else { return self.unlisted(table.is_none()) };
         let usable = |id: &KeyId| entry.keys.iter().any(|key| key.id == *id && key.signs_at(now));
         let mut chosen: SmallVec<[&SigningKey; 2]> = SmallVec::new();
         for (_, key) in self.keys.iter().filter(|(id, _)| usable(id)) {
@@ -39,8 +40,17 @@ impl Signer {
                 chosen.push(key);
             }
         }
-        if chosen.is_empty() {
-            chosen.extend(self.keys.iter().take(1).map(|(_, key)| key));
+        if chosen.is_empty() { self.unlisted(false) } else { chosen }
+    }
+
+    /// The preferred key, or the preferred ones of two algorithms.
+    fn unlisted(&self, two: bool) -> SmallVec<[&SigningKey; 2]> {
+        let mut chosen: SmallVec<[&SigningKey; 2]> = SmallVec::new();
+        for (_, key) in &self.keys {
+            let another = chosen.iter().all(|have| have.algorithm() != key.algorithm());
+            if chosen.is_empty() || (two && another && chosen.len() < 2) {
+                chosen.push(key);
+            }
         }
         chosen
     }

@@ -3,10 +3,12 @@
 mod world;
 
 use bytes::Bytes;
+use kernpost_codecs::key::Algorithm;
+use kernpost_codecs::receipts::ReceiptsFrame;
 use kernpost_codecs::{CloseCode, Code, MessageId};
 
 use super::*;
-use world::{Relay, World, id, parties};
+use world::{Parties, Relay, World, id, parties, parties_with};
 
 #[test]
 fn a_message_is_delivered_and_its_receipt_proves_it_offline() {
@@ -165,12 +167,56 @@ fn a_repeat_of_a_pending_message_joins_it() {
 #[test]
 fn a_receipt_by_somebody_not_responsible_is_not_believed() {
     let mut all = parties(1);
-    std::mem::swap(&mut all.authority, &mut all.other);
+    std::mem::swap(&mut all.authority[0], &mut all.other);
     let mut world = World::with(all);
     world.send(&world.outgoing(1));
     assert!(world.portal.outcomes.is_empty());
     assert_eq!(world.portal.core.ledger().invalid_receipts, 1);
     assert!(world.portal.events.iter().any(|event| matches!(event, Event::InvalidReceipt { .. })));
+}
+
+#[test]
+fn a_hybrid_recipients_receipt_counts_with_both_signatures_and_proves_itself_with_both() {
+    let mut world = World::with(parties_with(1, &Algorithm::HYBRID));
+    world.send(&world.outgoing(1));
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered);
+    let file = world.portal.outcomes[0].proof.as_ref().unwrap().to_file();
+    let proven = file.verify(|kid| Some(world.table.key(kid)?.1.key.clone())).unwrap();
+    let algorithms: Vec<Algorithm> = proven.receipt_signers.iter().map(|facts| facts.algorithm).collect();
+    assert_eq!(algorithms, Algorithm::HYBRID);
+}
+
+#[test]
+fn a_hybrid_recipients_receipt_with_one_signature_missing_changed_or_doubled_is_not_believed() {
+    let believed = |all: Parties, tamper: Option<fn(&mut ReceiptsFrame)>| {
+        let mut world = World::with(all);
+        world.tamper = tamper;
+        world.send(&world.outgoing(1));
+        assert_eq!(world.portal.core.ledger().invalid_receipts, u64::from(world.portal.outcomes.is_empty()));
+        !world.portal.outcomes.is_empty()
+    };
+    let hybrid = || parties_with(1, &Algorithm::HYBRID);
+    assert!(believed(hybrid(), None));
+    for missing in 0..2 {
+        let mut all = hybrid();
+        all.authority.remove(missing);
+        assert!(!believed(all, None), "signature {missing} missing");
+    }
+    assert!(!believed(hybrid(), Some(|frame| frame.signatures.truncate(1))));
+    assert!(!believed(hybrid(), Some(|frame| drop(frame.signatures.remove(0)))));
+    assert!(!believed(hybrid(), Some(|frame| frame.signatures[1] = frame.signatures[0].clone())));
+    for at in 0..2 {
+        let flips: [fn(&mut ReceiptsFrame); 2] = [|frame| flip(frame, 0), |frame| flip(frame, 1)];
+        assert!(!believed(hybrid(), Some(flips[at])), "signature {at} changed");
+    }
+    // Where one is enough, the same key twice is still no pair.
+    assert!(!believed(parties(1), Some(|frame| frame.signatures.push(frame.signatures[0].clone()))));
+}
+
+fn flip(frame: &mut ReceiptsFrame, at: usize) {
+    let mut bytes = frame.signatures[at].signature.to_vec();
+    bytes[9] ^= 1;
+    frame.signatures[at].signature = bytes.into();
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub struct Builder {
     routes: Vec<(String, String, Vec<String>)>,
     edits: Vec<(String, Edit)>,
     limits: Limits,
+    algorithms: Vec<(String, Vec<Algorithm>)>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -72,6 +73,14 @@ impl Builder {
         self
     }
 
+    /// Has an endpoint sign with these algorithms, one key each, and its entry require all of them: one, or two as in
+    /// [`Algorithm::HYBRID`]. Unless said, an endpoint has one ESP256 key.
+    #[must_use]
+    pub fn algorithms(mut self, id: &str, algorithms: &[Algorithm]) -> Self {
+        self.algorithms.push((id.to_owned(), algorithms.to_vec()));
+        self
+    }
+
     /// Sets the bounds of every client.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -93,7 +102,7 @@ pub(super) struct Plan {
     pub links: Vec<Vec<EndpointId>>,
     pub limits: Limits,
     pub router: RouterId,
-    pub keys: BTreeMap<EndpointId, SigningKey>,
+    pub keys: BTreeMap<EndpointId, Vec<SigningKey>>,
     zones: BTreeMap<ZoneId, ZoneSnapshot>,
     maintainers: [SigningKey; 2],
     at: UnixMs,
@@ -127,12 +136,13 @@ impl Plan {
         let root = problems.one::<ZoneId>(ROOT).zip(problems.one::<RouterId>(ROUTER));
         let edits: Vec<(Option<ZoneId>, Edit)> =
             builder.edits.into_iter().map(|(zone, edit)| (problems.one(&zone), edit)).collect();
+        let algorithms = problems.algorithms(builder.algorithms, &links);
         let Some((root, router)) = root.filter(|_| problems.0.is_empty()) else { return Err(problems.end()) };
 
         let mut plan = Self::empty(links, builder.limits, &root, router).map_err(|error| problems.key(&error))?;
         for (place, ids) in plan.links.clone().iter().enumerate() {
             for id in ids {
-                plan.add_endpoint(id, place).map_err(|error| problems.key(&error))?;
+                plan.add_endpoint(id, place, algorithms.get(id)).map_err(|error| problems.key(&error))?;
             }
         }
         for (number, (scope, endpoints)) in routes.into_iter().enumerate() {
@@ -168,19 +178,26 @@ impl Plan {
         self.zones.entry(zone.clone()).or_insert_with(|| ZoneSnapshot::empty(zone.clone(), 1, from, until))
     }
 
-    fn add_endpoint(&mut self, id: &EndpointId, place: usize) -> Result<(), KeyError> {
-        let key = SigningKey::generate(Algorithm::Esp256)?;
+    fn add_endpoint(
+        &mut self,
+        id: &EndpointId,
+        place: usize,
+        algorithms: Option<&Vec<Algorithm>>,
+    ) -> Result<(), KeyError> {
+        let chosen = algorithms.map_or(&[Algorithm::Esp256][..], Vec::as_slice);
+        let keys = chosen.iter().map(|algorithm| SigningKey::generate(*algorithm)).collect::<Result<Vec<_>, _>>()?;
         let sign_until = self.at.plus_ms(365 * DAY_MS);
+        let listed = |key: &SigningKey| KeyEntry {
+            key: key.public().clone(),
+            not_before: self.at.minus_ms(DAY_MS),
+            sign_until,
+            verify_until: sign_until.plus_ms(VERIFY_MARGIN_MS),
+            revoked: false,
+        };
         let entry = EndpointEntry {
             id: id.clone(),
-            keys: vec![KeyEntry {
-                key: key.public().clone(),
-                not_before: self.at.minus_ms(DAY_MS),
-                sign_until,
-                verify_until: sign_until.plus_ms(VERIFY_MARGIN_MS),
-                revoked: false,
-            }],
-            required_algorithms: Vec::new(),
+            keys: keys.iter().map(listed).collect(),
+            required_algorithms: algorithms.cloned().unwrap_or_default(),
             encryption_keys: Vec::new(),
             identities: vec![identity(place)],
             grants: vec![Grant { scope: Scope::EVERYTHING, max_assurance: Some(Assurance::High) }],
@@ -190,7 +207,7 @@ impl Plan {
         if let Some(zone) = zone_of(id) {
             self.zone(&zone).endpoints.push(entry);
         }
-        self.keys.insert(id.clone(), key);
+        self.keys.insert(id.clone(), keys);
         Ok(())
     }
 
@@ -270,6 +287,24 @@ impl Problems {
 
     fn all<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, texts: &[String]) -> Vec<T> {
         texts.iter().filter_map(|text| self.one(text)).collect()
+    }
+
+    /// Whose algorithms were chosen; an endpoint that nobody added is a problem.
+    fn algorithms(
+        &mut self,
+        chosen: Vec<(String, Vec<Algorithm>)>,
+        links: &[Vec<EndpointId>],
+    ) -> BTreeMap<EndpointId, Vec<Algorithm>> {
+        let mut parsed = BTreeMap::new();
+        for (text, algorithms) in chosen {
+            let Some(id) = self.one::<EndpointId>(&text) else { continue };
+            if !links.iter().flatten().any(|known| *known == id) {
+                self.0.push(format!("algorithms were chosen for {id}, which is no endpoint of this network"));
+            } else if parsed.insert(id.clone(), algorithms).is_some() {
+                self.0.push(format!("algorithms were chosen twice for {id}"));
+            }
+        }
+        parsed
     }
 
     fn key(&mut self, error: &KeyError) -> CannotStart {

@@ -53,9 +53,10 @@ impl Process {
     pub fn new(plan: &Plan, place: usize, endpoints: &[EndpointId]) -> Result<(Self, Client), KeyError> {
         // SigningKey is not Clone: written out and read again, once per process.
         let copy = |id: &EndpointId| {
-            let key = plan.keys.get(id).ok_or(KeyError::PrivateKey("the plan has no key for an endpoint of a link"))?;
-            let key = SigningKey::from_pkcs8_der(&key.to_pkcs8_der()?)?;
-            Ok(EndpointSetup { id: id.clone(), keys: vec![key] })
+            let keys =
+                plan.keys.get(id).ok_or(KeyError::PrivateKey("the plan has no key for an endpoint of a link"))?;
+            let again = |key: &SigningKey| SigningKey::from_pkcs8_der(&key.to_pkcs8_der()?);
+            Ok(EndpointSetup { id: id.clone(), keys: keys.iter().map(again).collect::<Result<_, KeyError>>()? })
         };
         let setups: Vec<EndpointSetup> = endpoints.iter().map(copy).collect::<Result<_, KeyError>>()?;
         let mut journal = [0; 16];

@@ -4,7 +4,7 @@
 //! receipt counts when all of them passed (WIRE 10.7).
 
 use bytes::Bytes;
-use kernpost_codecs::archive::{ArchiveError, CoseReceipt, ProofFile};
+use kernpost_codecs::archive::{ArchiveError, ArchiveFacts, CoseReceipt, ProofFile};
 use kernpost_codecs::key::Algorithm;
 use kernpost_codecs::statement::{Message, MessageRef, Receipt, StatementError};
 use kernpost_codecs::time::SKEW_MS;
@@ -118,8 +118,13 @@ impl Signed<'_> {
             checks.push(Check::of(key, self.key(proof, tables)));
         }
         let required = required(tables.at_receipt, self.owner);
-        let missing = required.iter().find(|wanted| !present.contains(*wanted));
-        if let Some(missing) = missing {
+        let missing = required.iter().find(|wanted| present.iter().all(|facts| facts.algorithm != **wanted));
+        if let [first, second] = &present[..]
+            && (first.kid == second.kid || first.root != second.root)
+        {
+            let why = "two signatures are by two keys over one root (WIRE 5.4); these are not".to_owned();
+            checks.push(Check::of(algorithms, Err(why)));
+        } else if let Some(missing) = missing {
             let why = format!("{} has to sign with {missing} too, and that signature is missing", self.owner);
             checks.push(Check::of(algorithms, Err(why)));
         } else if !required.is_empty() {
@@ -127,13 +132,13 @@ impl Signed<'_> {
         }
     }
 
-    fn signature(&self, proof: &[u8], tables: &Tables<'_>, present: &mut Vec<Algorithm>) -> Result<String, String> {
+    fn signature(&self, proof: &[u8], tables: &Tables<'_>, present: &mut Vec<ArchiveFacts>) -> Result<String, String> {
         let text = |error: ArchiveError| error.to_string();
         let cose = CoseReceipt::parse(proof).map_err(text)?;
         let kid = cose.kid().map_err(|error| error.to_string())?;
         let (_, key) = tables.at_receipt.key(&kid).ok_or_else(|| format!("key {kid} is not in the directory"))?;
         let facts = cose.verify(self.statement, &key.key).map_err(text)?;
-        present.push(facts.algorithm);
+        present.push(facts);
         let (algorithm, index, size, root) = (facts.algorithm, facts.index, facts.tree_size, facts.root);
         Ok(format!("{algorithm} signature holds; entry {index} of {size} below root {root}"))
     }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use kernpost_codecs::part::Part;
 use kernpost_codecs::{Code, Digest};
+use smallvec::SmallVec;
 
 use crate::admission::{LinkBuckets, Signer};
 use crate::collections::Set;
@@ -49,7 +50,8 @@ impl Verifier {
         Self { checked: Set::default(), order: VecDeque::new(), capacity }
     }
 
-    /// Verifies every signature of the part's root with the signers the table gave.
+    /// Verifies every signature of the part's root with the signers the table gave: all must hold. Each check costs one of
+    /// the link's budget; the budget for all of them is charged before the first is made, so that none is made in vain.
     pub fn verify(
         &mut self,
         now: Now,
@@ -59,6 +61,7 @@ impl Verifier {
         stats: &mut EngineStats,
     ) -> Result<(), NotVerified> {
         let root = part.root();
+        let mut due = SmallVec::<[_; 2]>::new();
         for (signature, signer) in part.signatures().iter().zip(signers) {
             let Some((_, key)) = signer else {
                 return Err(NotVerified::BadSignature);
@@ -66,9 +69,17 @@ impl Verifier {
             let name = signature.fingerprint(&root);
             if self.checked.contains(&name) {
                 stats.root_cache_hits += 1;
-                continue;
+            } else {
+                due.push((signature, *key, name));
             }
-            buckets.charge_signatures(now, 1).map_err(|retry_after_ms| NotVerified::OverBudget { retry_after_ms })?;
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        buckets
+            .charge_signatures(now, due.len())
+            .map_err(|retry_after_ms| NotVerified::OverBudget { retry_after_ms })?;
+        for (signature, key, name) in due {
             stats.signature_checks += 1;
             if signature.verify(&key.key, &root).is_err() {
                 stats.signature_failures += 1;

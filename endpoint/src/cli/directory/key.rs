@@ -17,7 +17,8 @@ pub struct KeyArgs {
     /// The key file (PKCS#8 PEM, readable by its owner only). It must not exist yet.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// ESP256 or Ed25519.
+    /// ESP256, ESP384, Ed25519 or ML-DSA-65. For the hybrid profile make two keys, ESP256 and ML-DSA-65, and have the
+    /// entry require both.
     #[arg(long, value_name = "NAME", default_value_t = Algorithm::Esp256, conflicts_with = "show")]
     pub algorithm: Algorithm,
     /// Show the public half of a key that exists already.

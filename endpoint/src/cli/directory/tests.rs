@@ -238,3 +238,23 @@ fn verify_as_json_lists_findings_or_zones() {
     let bad: serde_json::Value = serde_json::from_str(&desk.fails(&format!("{VERIFY} --json"))).unwrap();
     assert_eq!((&bad["verified"], &bad["count"]), (&false.into(), &1.into()));
 }
+
+#[test]
+fn keys_of_every_algorithm_are_made_shown_and_sign_zones() {
+    let desk = Desk::new();
+    for algorithm in Algorithm::ALL {
+        let made = desk.ok(&format!("key @/{algorithm}.pem --algorithm {algorithm}"));
+        assert!(made.starts_with(&format!("# {algorithm}, key id ")), "{made}");
+        assert_eq!(desk.ok(&format!("key @/{algorithm}.pem --show")), made);
+        assert_eq!(read_key(&desk.path(&format!("{algorithm}.pem"))).unwrap().algorithm(), algorithm);
+    }
+    let maintainers = ["ESP384.pem", "ML-DSA-65.pem"];
+    let keys = maintainers.map(|name| read_key(&desk.path(name)).unwrap().public().clone());
+    let maintainers = Maintainers { keys: keys.into(), threshold: 2 };
+    let anchor = TrustAnchor { root_zone: "de".parse().unwrap(), maintainers, minimum_serial: 1 };
+    std::fs::write(desk.path("trust-anchor.toml"), anchor_to_toml(&anchor).unwrap()).unwrap();
+    desk.ok("build --source @/de.toml --out @/unsigned");
+    desk.ok("sign @/unsigned/de.unsigned --key @/ESP384.pem --out @/directory");
+    desk.ok("sign @/unsigned/de.unsigned --key @/ML-DSA-65.pem --out @/directory");
+    desk.ok(VERIFY);
+}

@@ -8,7 +8,7 @@ use kernpost_codecs::control::{ControlFrame, Hello, Role};
 use kernpost_codecs::frame::FrameDecoder;
 use kernpost_codecs::key::{Algorithm, SigningKey};
 use kernpost_codecs::part::{HopHeader, Part};
-use kernpost_codecs::receipts::Subject;
+use kernpost_codecs::receipts::{ReceiptsFrame, Subject};
 use kernpost_codecs::settlement::{Detail, Label, Settle, SettlementFrame};
 use kernpost_codecs::{Ars, Code, EndpointId, LinkIdentity, MessageId, RouterId, ServiceKey, UnixMs};
 use kernpost_routing_table::model::{EndpointEntry, Grant, KeyEntry, Maintainers, RouteEntry, Scope};
@@ -49,6 +49,7 @@ struct Known {
 
 pub struct World {
     pub now: Now,
+    pub table: Arc<Table>,
     pub portal: Process,
     pub authority: Process,
     pub relay: Relay,
@@ -63,6 +64,8 @@ pub struct World {
     pub frames: usize,
     /// Whether the relay's credit reaches the portal before its hello.
     pub credit_first: bool,
+    /// What the relay changes in the recipient's receipts.
+    pub tamper: Option<fn(&mut ReceiptsFrame)>,
     next_session: u64,
 }
 
@@ -78,8 +81,8 @@ pub fn place() -> Ars {
     "147130000000".parse().unwrap()
 }
 
-fn keys() -> (SigningKey, KeyEntry) {
-    let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
+fn keys(algorithm: Algorithm) -> (SigningKey, KeyEntry) {
+    let key = SigningKey::generate(algorithm).unwrap();
     let far = UnixMs(START).plus_ms(400 * 86_400_000);
     let entry = KeyEntry {
         key: key.public().clone(),
@@ -115,14 +118,21 @@ fn endpoint(name: &str, key: KeyEntry) -> EndpointEntry {
 pub struct Parties {
     pub table: Arc<Table>,
     pub portal: SigningKey,
-    pub authority: SigningKey,
+    /// One key, or one for each of the two algorithms that its entry requires.
+    pub authority: Vec<SigningKey>,
     pub other: SigningKey,
 }
 
 pub fn parties(serial: u64) -> Parties {
-    let (portal, portal_entry) = keys();
-    let (authority, authority_entry) = keys();
-    let (other, other_entry) = keys();
+    parties_with(serial, &[Algorithm::Ed25519])
+}
+
+/// The same with an authority whose entry requires these algorithms.
+pub fn parties_with(serial: u64, required: &[Algorithm]) -> Parties {
+    let (portal, portal_entry) = keys(Algorithm::Ed25519);
+    let (authority, entries): (Vec<_>, Vec<_>) = required.iter().map(|algorithm| keys(*algorithm)).unzip();
+    let (other, other_entry) = keys(Algorithm::Ed25519);
+    let authority_entry = entries[0].clone();
     let maintainer = SigningKey::generate(Algorithm::Ed25519).unwrap();
     let mut zone =
         ZoneSnapshot::empty("de".parse().unwrap(), serial, UnixMs(START - 1_000), UnixMs(START).plus_ms(86_400_000));
@@ -131,6 +141,8 @@ pub fn parties(serial: u64) -> Parties {
         endpoint("de/other", other_entry),
         endpoint("de/portal", portal_entry),
     ];
+    zone.endpoints[0].keys = entries;
+    zone.endpoints[0].required_algorithms = required.to_vec();
     zone.routes = vec![RouteEntry {
         rule: "all".to_owned(),
         scope: Scope { service: "99".parse().unwrap(), jurisdiction: "".parse().unwrap() },
@@ -156,9 +168,9 @@ pub fn router() -> RouterId {
 }
 
 impl Process {
-    pub fn new(name: &str, key: SigningKey, table: Arc<Table>, now: Now) -> Self {
+    pub fn new(name: &str, keys: Vec<SigningKey>, table: Arc<Table>, now: Now) -> Self {
         let mut core = Core::new(CoreConfig {
-            endpoints: vec![EndpointSetup { id: id(name), keys: vec![key] }],
+            endpoints: vec![EndpointSetup { id: id(name), keys }],
             links: vec![LinkSetup { identities: vec![identity(name)], endpoints: vec![0], routers: vec![router()] }],
             journal: [7; 16],
             directory: DirectoryFrom::Shell,
@@ -235,10 +247,11 @@ impl World {
 
     pub fn with(parties: Parties) -> Self {
         let now = Now { mono_us: 1, wall: UnixMs(START) };
-        let portal = Process::new("de/portal", parties.portal, Arc::clone(&parties.table), now);
-        let authority = Process::new("de/authority", parties.authority, parties.table, now);
+        let portal = Process::new("de/portal", vec![parties.portal], Arc::clone(&parties.table), now);
+        let authority = Process::new("de/authority", parties.authority, Arc::clone(&parties.table), now);
         let mut world = Self {
             now,
+            table: parties.table,
             portal,
             authority,
             relay: Relay::Forward,
@@ -249,6 +262,7 @@ impl World {
             up: HashMap::new(),
             frames: 0,
             credit_first: false,
+            tamper: None,
             next_session: 1,
         };
         world.connect_portal();
@@ -442,7 +456,10 @@ impl World {
                 }
                 settlement(&SettlementFrame::Settle(Settle::new(settle.code, settle.detail, labels)))
             }
-            Some(SettlementFrame::Receipts(frame)) => {
+            Some(SettlementFrame::Receipts(mut frame)) => {
+                if let Some(tamper) = self.tamper {
+                    tamper(&mut frame);
+                }
                 let known: Vec<&Known> = frame.entries.iter().map(|entry| self.up.get(&entry.label).unwrap()).collect();
                 let subjects: Vec<Subject<'_>> = known
                     .iter()

@@ -106,11 +106,21 @@ async fn a_required_algorithm_that_is_missing_is_named() {
             let mut second = endpoint.keys[0].clone();
             second.key = SigningKey::generate(Algorithm::Ed25519).unwrap().public().clone();
             endpoint.keys.push(second);
-            endpoint.required_algorithms = Algorithm::ALL.into();
+            endpoint.required_algorithms = vec![Algorithm::Esp256, Algorithm::Ed25519];
         }
     });
     let [(name, detail)] = &exchange.failed(&strict, &strict, &strict)[..] else { panic!("not one fault") };
     assert!(*name == "receipt algorithms" && detail.contains("Ed25519"), "{detail}");
+}
+
+#[tokio::test]
+async fn one_proof_twice_is_no_second_signature() {
+    let mut exchange = Exchange::new().await;
+    let proof = exchange.file.receipt_proofs[0].clone();
+    exchange.file.receipt_proofs.push(proof);
+    let table = exchange.table(now(), same);
+    let [(name, detail)] = &exchange.failed(&table, &table, &table)[..] else { panic!("not one fault") };
+    assert!(*name == "receipt algorithms" && detail.contains("two keys"), "{detail}");
 }
 
 #[tokio::test]

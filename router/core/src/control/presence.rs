@@ -28,8 +28,11 @@ pub(super) struct Unverified {
     pub token: Bytes,
 }
 
-/// Tokens in one PRESENCE frame: 200 tokens of at most 1 KiB stay within a frame.
-const TOKENS_PER_FRAME: usize = 200;
+/// Bytes of tokens in one PRESENCE frame. A token has 200 to 8,192 bytes, so a frame carries 24 of the longest; the rest
+/// of the 262,144 bytes is room for list heads and what detached.
+const TOKEN_BYTES_PER_FRAME: usize = 196_608;
+/// Tokens in one PRESENCE frame, well below the 4,096 of WIRE 3.6.
+const TOKENS_PER_FRAME: usize = 1_024;
 /// Tokens kept for another try with the next table.
 const MOST_UNVERIFIED: usize = 4_096;
 
@@ -47,10 +50,7 @@ impl Control {
             tokens.extend(relayed.map(|r| r.token.clone()));
         }
         tokens.sort();
-        let mut chunks = tokens.chunks(TOKENS_PER_FRAME).map(<[Bytes]>::to_vec).collect::<Vec<_>>();
-        if chunks.is_empty() {
-            chunks.push(Vec::new());
-        }
+        let chunks = in_frames(tokens);
         let last = chunks.len() - 1;
         for (at, tokens) in chunks.into_iter().enumerate() {
             let number = self.next_presence_number(link);
@@ -67,9 +67,12 @@ impl Control {
     ) {
         for (link, _) in self.ready_routers() {
             if Some(link) != except {
-                let number = self.next_presence_number(link);
-                let (attached, detached) = (attached.clone(), detached.clone());
-                self.send(link, &ControlFrame::PresenceDelta { number, attached, detached });
+                let mut detached = detached.clone();
+                for attached in in_frames(attached.clone()) {
+                    let number = self.next_presence_number(link);
+                    let detached = std::mem::take(&mut detached);
+                    self.send(link, &ControlFrame::PresenceDelta { number, attached, detached });
+                }
             }
         }
     }
@@ -272,6 +275,25 @@ impl Control {
     }
 }
 
+/// Tokens in the order given, as many as a frame takes; one frame without any when there are none.
+fn in_frames(tokens: Vec<Bytes>) -> Vec<Vec<Bytes>> {
+    let mut frames = vec![Vec::new()];
+    let mut bytes = 0;
+    for token in tokens {
+        bytes += token.len();
+        match frames.last_mut() {
+            Some(frame) if frame.is_empty() || (bytes <= TOKEN_BYTES_PER_FRAME && frame.len() < TOKENS_PER_FRAME) => {
+                frame.push(token);
+            }
+            _ => {
+                bytes = token.len();
+                frames.push(vec![token]);
+            }
+        }
+    }
+    frames
+}
+
 fn same_place(one: &Attachment, other: &Attachment) -> bool {
     let whose = |a: &Attachment| (a.endpoint.clone(), a.identity.clone(), a.journal);
     whose(one) == whose(other) && one.router == other.router
@@ -282,4 +304,26 @@ fn is_token_of(token: &Bytes, endpoint: &EndpointId, epoch: u64) -> bool {
         let attachment = token.attachment();
         attachment.endpoint == *endpoint && attachment.epoch == epoch
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_any_length_are_spread_over_frames_in_their_order() {
+        for (count, length) in [(0, 300), (1, 8_192), (4_000, 300), (400, 4_600), (1_000, 8_192)] {
+            let tokens: Vec<Bytes> =
+                (0..count).map(|at: usize| Bytes::from(vec![at.to_le_bytes()[0]; length])).collect();
+            let frames = in_frames(tokens.clone());
+            assert_eq!(frames.concat(), tokens);
+            for (at, frame) in frames.iter().enumerate() {
+                assert!(count == 0 || !frame.is_empty());
+                let frame = ControlFrame::PresenceFull { number: at as u64, tokens: frame.clone(), more: true };
+                let mut out = bytes::BytesMut::new();
+                frame.encode(&mut out);
+                assert!(out.len() <= kernpost_codecs::frame::LONGEST_BODY, "{}", out.len());
+            }
+        }
+    }
 }
