@@ -5,8 +5,9 @@
 //! the snapshots the threads publish, from which [`admin`], [`metrics`] and [`readiness`] answer. [`pki`] makes
 //! certificates, [`cli`] is the command line.
 //!
-//! A running router, in the order of a message: [`run`] starts the threads; a [`worker`] owns sockets ([`socket`]), lets
-//! newcomers in ([`handshakes`]), carries its [`link`]s and drives its engine; [`control_task`] drives the control side,
+//! A running router, in the order of a message: [`run`] starts the threads; a [`worker`] owns sockets ([`socket`]) to which
+//! [`steering`] brings the packets of its connections ([`connection_id`], [`link_secret`]), lets newcomers in ([`handshakes`]),
+//! carries its [`link`]s and drives its engine; [`control_task`] drives the control side,
 //! [`directory_task`] puts new tables into force; [`channels`] says what they tell each other, [`drain`] when to stop.
 
 pub mod admin;
@@ -15,6 +16,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connection_id;
 pub mod control_task;
 pub mod directory;
 pub mod directory_task;
@@ -22,6 +24,7 @@ pub mod drain;
 pub mod handshakes;
 pub mod identity;
 pub mod link;
+pub mod link_secret;
 pub mod metrics;
 pub mod observed;
 pub mod peer_addresses;
@@ -31,5 +34,6 @@ pub mod readiness;
 pub mod run;
 pub mod socket;
 pub mod state_folder;
+pub mod steering;
 pub mod tls;
 pub mod worker;

@@ -22,6 +22,7 @@ use crate::channels::{self, CONTROL_INPUTS, ControlInput};
 use crate::check::Prepared;
 use crate::clock::{Clock, wall};
 use crate::config::Config;
+use crate::connection_id::{ConnectionIds, Mask};
 use crate::control_task::{self, ControlParts};
 use crate::directory::{DirectoryPaths, DirectoryTrouble, LiveDirectory};
 use crate::directory_task::{self, DirectoryParts};
@@ -31,6 +32,7 @@ use crate::peer_addresses::PeerAddresses;
 use crate::readiness::Gate;
 use crate::socket::{Buffers, SocketError, SocketGroup, bind_group};
 use crate::state_folder::{Addresses, StateError, StateFolder};
+use crate::steering;
 use crate::tls::TlsError;
 use crate::tls::quic::QuicConfigs;
 use crate::worker::{self, Phase, Shared, WorkerParts};
@@ -103,8 +105,11 @@ impl Router {
         let Prepared { config, credentials, trust, directory: loaded, .. } = prepared;
         let clock = Clock::start();
         let state = StateFolder::open(&config.router.state)?;
-        let quic = QuicConfigs::new(&config, &credentials, &trust)?;
+        let secret = state.link_secret()?;
         let mut groups = bind(&config)?;
+        let steered = steer_groups(&groups, secret.mask());
+        let ids = ConnectionIds::new(&secret, config.workers(), steered);
+        let quic = QuicConfigs::new(&config, &credentials, &trust, ids, secret.reset_key())?;
         let live = LiveDirectory::start(DirectoryPaths::of(&config), &loaded)?;
         let published = Published::new(loaded.table);
         let table = published.current();
@@ -151,7 +156,7 @@ impl Router {
             let parts = WorkerParts {
                 id: WorkerId(number),
                 shared: Arc::clone(&shared),
-                sockets: groups.iter_mut().filter_map(|group| group.sockets.pop()).collect(),
+                sockets: groups.iter_mut().filter_map(|group| group.sockets.pop_front()).collect(),
                 buffers: smallest_buffers(&groups),
                 quic: quic.clone(),
                 table: Arc::clone(&table),
@@ -237,6 +242,28 @@ fn bind(config: &Config) -> Result<Vec<SocketGroup>, SocketError> {
         tracing::warn!("{shortfall}");
     }
     Ok(groups)
+}
+
+/// Has the kernel bring packets to the worker their connection id names. False: it will not; links are then lost when their
+/// peer's address changes, and nothing else.
+fn steer_groups(groups: &[SocketGroup], mask: Mask) -> bool {
+    let alone = |group: &SocketGroup| group.sockets.len() < 2;
+    let mut several = groups.iter().filter(|group| !alone(group));
+    let steered = several.try_for_each(|group| match group.sockets.front() {
+        Some(first) => steering::steer(first, mask),
+        None => Ok(()),
+    });
+    match steered {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "the kernel takes no program that chooses sockets by connection id (SO_ATTACH_REUSEPORT_CBPF): a link \
+                 whose peer's address changes may be lost and come back; router.workers = 1 avoids that"
+            );
+            false
+        }
+    }
 }
 
 fn smallest_buffers(groups: &[SocketGroup]) -> Buffers {

@@ -6,6 +6,7 @@
 //! else is there, another group of the same user included, and with port 0 it picks one that is really free. A dialled
 //! link needs a socket outside any group: its answers would reach another worker.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -16,8 +17,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub struct SocketGroup {
     /// The address all sockets are bound to; never with port 0.
     pub address: SocketAddr,
-    /// One socket per worker, in their order.
-    pub sockets: Vec<UdpSocket>,
+    /// One socket per worker, in their order, which is that of the kernel's group.
+    pub sockets: VecDeque<UdpSocket>,
     /// What the kernel gave of the buffers asked for.
     pub buffers: Buffers,
 }
@@ -95,12 +96,12 @@ pub fn bind_group(asked: SocketAddr, workers: u16, buffer: usize) -> Result<Sock
     let first = UdpSocket::from(first);
     let address = first.local_addr().map_err(wrong)?;
     let buffers = read_back(&first, buffer).map_err(wrong)?;
-    let mut sockets = vec![first];
+    let mut sockets = VecDeque::from([first]);
     for _ in 1..workers {
         let socket = open(address, buffer).map_err(wrong)?;
         socket.set_reuse_port(true).map_err(wrong)?;
         socket.bind(&address.into()).map_err(wrong)?;
-        sockets.push(UdpSocket::from(socket));
+        sockets.push_back(UdpSocket::from(socket));
     }
     Ok(SocketGroup { address, sockets, buffers })
 }

@@ -1,7 +1,7 @@
 //! What does a running router keep in its state folder, besides the directory's memory?
 //!
 //! `lock`: held exclusively while the process lives, so that two processes never share serials and history. `addresses.json`:
-//! what was bound, written when everything is, for whoever configured port 0.
+//! what was bound, written when everything is, for whoever configured port 0. `link-secret`: see [`crate::link_secret`].
 
 use std::fs::File;
 use std::io;
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use kernpost_routing_table::source::{SourceError, write_atomically};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use crate::link_secret::LinkSecret;
 
 /// The addresses of a running router.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,15 @@ impl StateFolder {
         }
     }
 
+    /// The secret of this router's links, made at the first start.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or is not a secret.
+    pub fn link_secret(&self) -> Result<LinkSecret, StateError> {
+        let path = self.path.join(LINK_SECRET);
+        LinkSecret::load_or_create(&path).map_err(|source| StateError::Io { path, source })
+    }
+
     /// Writes `addresses.json`; whoever reads it finds all of it or none.
     ///
     /// # Errors
@@ -86,6 +97,7 @@ impl StateFolder {
 }
 
 const ADDRESSES: &str = "addresses.json";
+const LINK_SECRET: &str = "link-secret";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]

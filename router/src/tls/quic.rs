@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
+use kernpost_router_core::WorkerId;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
-use quinn_proto::HashedConnectionIdGenerator;
 
 use super::{Credentials, TlsError, Trust, client, server};
 use crate::config::Config;
+use crate::connection_id::ConnectionIds;
 
-/// Everything a worker needs to open its quinn endpoint. Shared by all workers, so that a packet that reaches another
-/// worker after its sender's address changed is answered with a stateless reset the sender understands.
+/// Everything a worker needs to open its quinn endpoint. Shared by all workers but for the connection ids: so a packet of a
+/// connection nobody knows any more is answered, by whichever worker it reaches, with the stateless reset its sender knows.
 #[derive(Debug, Clone)]
 pub struct QuicConfigs {
-    /// For the endpoint itself.
-    pub endpoint: EndpointConfig,
+    endpoint: EndpointConfig,
+    ids: ConnectionIds,
     /// For accepted connections.
     pub server: quinn::ServerConfig,
     /// For dialled connections.
@@ -23,11 +25,17 @@ pub struct QuicConfigs {
 }
 
 impl QuicConfigs {
-    /// Builds them from the configuration and the loaded credentials.
+    /// Builds them from the configuration, the loaded credentials, and the secret that makes connection ids and resets.
     ///
     /// # Errors
     /// Credentials or trust cannot be used.
-    pub fn new(config: &Config, credentials: &Credentials, trust: &Arc<Trust>) -> Result<Self, TlsError> {
+    pub fn new(
+        config: &Config,
+        credentials: &Credentials,
+        trust: &Arc<Trust>,
+        ids: ConnectionIds,
+        reset_key: hmac::Key,
+    ) -> Result<Self, TlsError> {
         let transport = Arc::new(transport(config));
         let (profile, hybrid) = (config.tls.profile, config.tls.require_hybrid);
         let server_tls = server(credentials, trust, profile, hybrid)?;
@@ -42,19 +50,24 @@ impl QuicConfigs {
         let client_tls = QuicClientConfig::try_from(client_tls).map_err(|_| TlsError::InitialSuite)?;
         let mut client = quinn::ClientConfig::new(Arc::new(client_tls));
         client.transport_config(transport);
-        Ok(Self { endpoint: endpoint(config), server, client })
+        Ok(Self { endpoint: endpoint(config, reset_key), ids, server, client })
+    }
+
+    /// For the endpoints of one worker.
+    #[must_use]
+    pub fn endpoint(&self, worker: WorkerId) -> EndpointConfig {
+        let (ids, mut endpoint) = (self.ids.clone(), self.endpoint.clone());
+        endpoint.cid_generator(move || ids.of_worker(worker.0));
+        endpoint
     }
 }
 
 /// Bytes buffered for a connection attempt before it is accepted: a client hello with a hybrid key share and room.
 const INCOMING_BYTES: u64 = 64 << 10;
 
-fn endpoint(config: &Config) -> EndpointConfig {
-    let mut endpoint = EndpointConfig::default();
+fn endpoint(config: &Config, reset_key: hmac::Key) -> EndpointConfig {
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint.supported_versions(vec![QUIC_V1]);
-    // One key for all workers: each knows a connection id of another as good and answers with the reset they share.
-    let key = rand::random();
-    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
     // What we say we take must not be below what discovery may find. The range of the knob is quinn's own.
     let largest = config.link.mtu_upper_bound.max(LARGEST_COMMON_PAYLOAD);
     if let Err(error) = endpoint.max_udp_payload_size(largest) {

@@ -97,7 +97,7 @@ fn open(parts: WorkerParts) -> io::Result<Opened> {
     for socket in sockets {
         listening.push(socket.local_addr()?);
         let server = Some(quic.server.clone());
-        endpoints.push(endpoint(&quic, server, socket)?);
+        endpoints.push(endpoint(&quic, id, server, socket)?);
     }
     let dialling = dial_endpoints(&shared, &quic, id, parts.workers.len())?;
     let worker = Rc::new(Worker {
@@ -154,7 +154,7 @@ fn dial_endpoints(shared: &Shared, quic: &QuicConfigs, id: WorkerId, workers: us
         };
         let from = |local: IpAddr| {
             let socket = bind_alone(local, config.listen.socket_buffer_bytes);
-            endpoint(quic, None, socket.map_err(io::Error::other)?)
+            endpoint(quic, id, None, socket.map_err(io::Error::other)?)
         };
         endpoints.v6 = Some(from(local(true).unwrap_or(Ipv6Addr::UNSPECIFIED.into()))?);
         if config.listen.ipv4 {
@@ -164,8 +164,13 @@ fn dial_endpoints(shared: &Shared, quic: &QuicConfigs, id: WorkerId, workers: us
     Ok(Dialling { endpoints, peers })
 }
 
-fn endpoint(quic: &QuicConfigs, server: Option<quinn::ServerConfig>, socket: UdpSocket) -> io::Result<Endpoint> {
-    Endpoint::new(quic.endpoint.clone(), server, socket, Arc::new(TokioRuntime))
+fn endpoint(
+    quic: &QuicConfigs,
+    worker: WorkerId,
+    server: Option<quinn::ServerConfig>,
+    socket: UdpSocket,
+) -> io::Result<Endpoint> {
+    Endpoint::new(quic.endpoint(worker), server, socket, Arc::new(TokioRuntime))
 }
 
 /// Also ends when whoever started the worker is gone.

@@ -2,6 +2,7 @@
 //! Links of a router in this process, seen by bare QUIC peers: who gets one, what closes it, how it drains; and messages
 //! over two routers.
 
+mod addresses;
 mod network;
 mod peer;
 mod process;

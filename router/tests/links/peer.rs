@@ -31,8 +31,14 @@ pub fn endpoint(tls: rustls::ClientConfig) -> Endpoint {
     endpoint
 }
 
+/// What a client behind a NAT or on another network looks like: the same connections from another port.
+pub fn take_another_address(endpoint: &Endpoint) {
+    endpoint.rebind(std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap()).unwrap();
+}
+
 /// A link seen from its dialling side.
 pub struct Peer {
+    pub endpoint: Endpoint,
     pub connection: Connection,
     control: SendStream,
     control_in: Lane,
@@ -45,7 +51,7 @@ impl Peer {
         let endpoint = endpoint(network.client_tls(identity));
         let connection = endpoint.connect(to, SERVER_NAME).unwrap().await.unwrap();
         let (control, recv) = connection.open_bi().await.unwrap();
-        Self { connection, control, control_in: Lane::new(recv), hello: None }
+        Self { endpoint, connection, control, control_in: Lane::new(recv), hello: None }
     }
 
     /// Connects and exchanges HELLO.

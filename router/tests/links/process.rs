@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kernpost_codecs::CloseCode;
+use kernpost_codecs::{CloseCode, ControlFrame};
 use kernpost_router::state_folder::Addresses;
+use quinn::ConnectionError;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::network::Network;
-use super::peer::Peer;
+use super::peer::{LIMIT, Peer};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kernpost-router");
 
@@ -74,6 +75,32 @@ async fn hangup_brings_a_new_directory_and_terminate_a_balanced_ledger() {
     for part in ["routing table in force", "listening", "looking for a new directory", "drained", "balanced=true"] {
         assert!(log.contains(part), "{part:?} is missing in {log}");
     }
+}
+
+#[tokio::test]
+async fn after_a_crash_a_peer_learns_at_its_next_packet_that_its_link_is_gone() {
+    let network = Network::new();
+    let first = Process::start(&network.configure("r1", 3, "[::1]:0", ""));
+    let address = first.addresses(&network, "r1").await.quic[0];
+    let mut peers = Vec::new();
+    for _ in 0..6 {
+        peers.push(Peer::greet(&network, "portal", address).await);
+    }
+    first.signal(Signal::KILL);
+    let (status, _) = first.end();
+    assert_eq!(status, None, "killed by a signal");
+    std::fs::remove_file(network.path("state-r1").join("addresses.json")).unwrap();
+    let second = Process::start(&network.configure("r1", 3, &address.to_string(), ""));
+    assert_eq!(second.addresses(&network, "r1").await.quic[0], address);
+    for peer in &mut peers {
+        peer.send(&ControlFrame::Ping { nonce: 1 }).await;
+        // An idle timeout would be another error, and come after twenty seconds.
+        let closed = tokio::time::timeout(LIMIT, peer.connection.closed()).await.unwrap();
+        assert!(matches!(closed, ConnectionError::Reset), "{closed:?}");
+    }
+    second.signal(Signal::TERM);
+    let (status, log) = second.end();
+    assert_eq!(status, Some(0), "{log}");
 }
 
 #[tokio::test]

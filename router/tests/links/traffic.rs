@@ -11,10 +11,10 @@ use kernpost_codecs::{
 };
 use kernpost_router::clock::wall;
 use kernpost_router::run::Router;
-use quinn::SendStream;
+use quinn::{Endpoint, SendStream};
 
 use super::network::{Network, address, until};
-use super::peer::{Lane, Peer};
+use super::peer::{Lane, Peer, take_another_address};
 
 const CLASS: Class = Class::Interactive;
 const PAYLOAD: &[u8] = &[b'x'; 512];
@@ -33,6 +33,11 @@ impl Sent {
 
 /// Sends `count` messages in bundles of `bundle`, as fast as credit allows, and waits for all receipts.
 pub async fn send(network: &Network, routers: &[Router; 2], count: usize, bundle: usize) -> Sent {
+    send_moving(network, routers, count, bundle, 0).await
+}
+
+/// As [`send`]; sender and recipient change their address `moves` times on the way.
+pub async fn send_moving(network: &Network, routers: &[Router; 2], count: usize, bundle: usize, moves: usize) -> Sent {
     let mut amt = Peer::greet(network, "amt", address(&routers[1])).await;
     amt.attach("kern/amt", "amt", "r2", &network.amt).await;
     let mut portal = Peer::greet(network, "portal", address(&routers[0])).await;
@@ -42,10 +47,11 @@ pub async fn send(network: &Network, routers: &[Router; 2], count: usize, bundle
     })
     .await;
     let key = SigningKey::from_pkcs8_der(&network.amt.to_pkcs8_der().unwrap()).unwrap();
+    let movers = [portal.endpoint.clone(), amt.endpoint.clone()];
     let receiving = tokio::spawn(receive(amt, key));
     let frames = bundles(network, &portal, count, bundle);
     let began = Instant::now();
-    let delivered = push(&portal, frames).await;
+    let delivered = push(&portal, frames, &movers, count / (moves + 1)).await;
     let seconds = began.elapsed().as_secs_f64();
     portal.connection.close(0u32.into(), b"");
     receiving.abort();
@@ -97,8 +103,9 @@ fn encode(part: &Part) -> (BytesMut, u64, u64) {
     (bytes, positions.len() as u64, cost)
 }
 
-/// Sends within credit, counts receipts; panics at the first unsigned settlement that is not `busy`.
-async fn push(portal: &Peer, frames: Vec<(BytesMut, u64, u64)>) -> usize {
+/// Sends within credit, counts receipts; panics at the first unsigned settlement. All `movers` take another address each
+/// time another `stretch` of messages is delivered.
+async fn push(portal: &Peer, frames: Vec<(BytesMut, u64, u64)>, movers: &[Endpoint], stretch: usize) -> usize {
     let total: u64 = frames.iter().map(|(_, entries, _)| entries).sum();
     let (_, mut settlements) = portal.accept().await;
     let mut bundles = portal.open(LaneKind::Bundle(CLASS)).await;
@@ -107,6 +114,7 @@ async fn push(portal: &Peer, frames: Vec<(BytesMut, u64, u64)>) -> usize {
     let mut allowance = Allowance::new();
     let mut waiting = frames.into_iter().peekable();
     let mut delivered = 0;
+    let mut next_move = stretch as u64;
     // What is in flight towards one recipient stays below a downstream link's share of the credit (WIRE 7.3).
     let mut in_flight = 0_u64;
     while delivered < total {
@@ -118,6 +126,10 @@ async fn push(portal: &Peer, frames: Vec<(BytesMut, u64, u64)>) -> usize {
             let (frame, entries, _) = waiting.next().unwrap();
             in_flight += entries;
             bundles.write_chunk(frame.freeze()).await.unwrap();
+        }
+        if delivered >= next_move {
+            next_move += stretch as u64;
+            movers.iter().for_each(take_another_address);
         }
         let frame = settlements.frame().await;
         match SettlementFrame::decode(frame.kind, frame.body).unwrap() {
