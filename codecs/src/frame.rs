@@ -111,10 +111,27 @@ pub enum LaneKind {
     LargePayload,
 }
 
+/// The control stream's place in [`LaneKind::sending_priority`].
+pub const CONTROL_PRIORITY: i32 = 1;
+
 impl LaneKind {
     /// Every kind of lane that exists once per direction.
     pub const LANES: [Self; 4] =
         [Self::Bundle(Class::Urgent), Self::Bundle(Class::Interactive), Self::Bundle(Class::Bulk), Self::Settlement];
+
+    /// Which bytes leave first when several streams of a link wait for the line: higher before lower (WIRE 2.3). What settles
+    /// frees credit and memory on both sides, so it goes before everything; the control stream ([`CONTROL_PRIORITY`]) goes
+    /// with interactive, because it also carries whole directories.
+    #[must_use]
+    pub const fn sending_priority(self) -> i32 {
+        match self {
+            Self::Settlement => 3,
+            Self::Bundle(Class::Urgent) => 2,
+            Self::Bundle(Class::Interactive) => CONTROL_PRIORITY,
+            Self::Bundle(Class::Bulk) => 0,
+            Self::LargePayload => -1,
+        }
+    }
 
     /// The number the stream begins with.
     #[must_use]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use kernpost_codecs::key::SigningKey;
 use kernpost_codecs::{EndpointId, LinkIdentity, RouterId};
+use kernpost_router_core::{Line, LinkProfile};
 use kernpost_routing_table::TrustAnchor;
 use kernpost_routing_table::source::load_anchor;
 
@@ -19,7 +20,7 @@ use crate::client::{
 };
 use crate::core::Limits;
 use credentials::{read_certificates, read_key};
-use raw::{RawConfig, RawEndpoint, RawLink, RawRouter, RawTls};
+use raw::{RawConfig, RawEndpoint, RawLine, RawLink, RawRouter, RawTls};
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,12 +116,12 @@ impl Check<'_> {
     ) -> Vec<LinkConfig> {
         if raw.links.is_empty() {
             let whole = RawLink { endpoints: None, ..RawLink::default() };
-            return self.link("tls", &whole, raw.tls.as_ref(), routers, ids, purpose).into_iter().collect();
+            return self.link("tls", &whole, raw, routers, ids, purpose).into_iter().collect();
         }
         let mut links = Vec::new();
         for (number, link) in raw.links.iter().enumerate() {
             let place = format!("links[{number}]");
-            links.extend(self.link(&place, link, raw.tls.as_ref(), routers, ids, purpose));
+            links.extend(self.link(&place, link, raw, routers, ids, purpose));
         }
         links.retain(|link| !link.endpoints.is_empty());
         links
@@ -130,12 +131,13 @@ impl Check<'_> {
         &mut self,
         place: &str,
         link: &RawLink,
-        tls: Option<&RawTls>,
+        raw: &RawConfig,
         routers: &[RouterConfig],
         ids: &[EndpointId],
         purpose: &Purpose,
     ) -> Option<LinkConfig> {
         let before = self.problems.len();
+        let tls = raw.tls.as_ref();
         let certificates = link.certificates.as_ref().or(tls.and_then(|tls| tls.certificates.as_ref()));
         let key = link.key.as_ref().or(tls.and_then(|tls| tls.key.as_ref()));
         let roots = link.roots.as_ref().or(tls.and_then(|tls| tls.roots.as_ref()));
@@ -150,6 +152,7 @@ impl Check<'_> {
             root_certificates.extend(self.keep(read_certificates(&path)).unwrap_or_default());
         }
         let profile = self.profile(tls);
+        let line = self.line(place, link.line.as_ref().or(raw.line.as_ref()));
         let identity = link.identity.as_ref().and_then(|text| self.parse::<LinkIdentity>(place, "identity", text));
         let endpoints = self.link_endpoints(place, link, ids, purpose);
         let routers = self.link_routers(place, link, routers);
@@ -165,6 +168,7 @@ impl Check<'_> {
             endpoints,
             routers,
             profile,
+            line,
             require_hybrid: tls.is_some_and(|tls| tls.require_hybrid),
         })
     }
@@ -210,6 +214,25 @@ impl Check<'_> {
                 TlsProfile::Default
             }
         }
+    }
+
+    fn line(&mut self, place: &str, raw: Option<&RawLine>) -> Line {
+        let Some(raw) = raw else { return Line::default() };
+        let mut profile = LinkProfile::default();
+        if let Some(name) = &raw.profile {
+            match LinkProfile::NAMES.iter().find(|(known, _)| known == name) {
+                Some((_, known)) => profile = *known,
+                None => {
+                    let known = LinkProfile::NAMES.map(|(name, _)| name).join(", ");
+                    self.problem(format!("{place}: line.profile: {name:?} is none of {known}"));
+                }
+            }
+        }
+        let rtt_ms = raw.rtt_ms.unwrap_or(profile.usual_rtt_ms());
+        if !(1..=2_000).contains(&rtt_ms) {
+            self.problem(format!("{place}: line.rtt_ms: {rtt_ms} is not within 1..=2000"));
+        }
+        Line { profile, rtt_ms }
     }
 
     fn router(&mut self, raw: &RawRouter) -> Option<RouterConfig> {

@@ -74,6 +74,9 @@ pub struct LinkSetup {
     pub endpoints: Vec<usize>,
     /// The routers, the preferred first.
     pub routers: Vec<RouterId>,
+    /// Bytes of frame a bundle should not exceed; a bundle of one entry may. From the line
+    /// ([`kernpost_router_core::Line::largest_bundle_bytes`]).
+    pub largest_bundle: usize,
 }
 
 /// Where directories come from.

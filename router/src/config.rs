@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use kernpost_codecs::{Class, RouterId};
 use kernpost_router_core::config::{ClassCredit, LinkBudget};
+use kernpost_router_core::line::link_window_bytes;
 use kernpost_router_core::{ControlConfig, EngineConfig};
 
 use crate::identity::TrustDomain;
@@ -20,7 +21,8 @@ mod reader;
 mod sections;
 
 pub use address::PeerAddress;
-pub use link::{LinkProfile, LinkSection};
+pub use kernpost_router_core::{Line, LinkProfile};
+pub use link::LinkSection;
 
 /// The reference configuration: every key with its default, unit, range and worst-case memory.
 pub const REFERENCE: &str = include_str!("config/reference.toml");
@@ -132,6 +134,8 @@ pub struct PeerSection {
     pub router: RouterId,
     /// Its address; a name is resolved again at every connect.
     pub address: PeerAddress,
+    /// The line to it, when it is another than that of `[link]`.
+    pub line: Option<Line>,
 }
 
 /// `[limits]`: bounds on counts and queues.
@@ -271,6 +275,7 @@ impl Config {
         engine.hop_deadline_ms = self.deadlines.hop_ms;
         engine.credit_wait_ms = self.deadlines.credit_wait_ms;
         engine.retry_after_ms = self.deadlines.retry_after_ms;
+        engine.largest_bundle = self.link.largest_bundle_bytes;
         engine.root_cache = self.limits.root_cache;
         engine.endpoint_budget = self.endpoint_budget;
         engine.router_budget = self.router_budget;
@@ -290,12 +295,28 @@ impl Config {
         control
     }
 
+    /// What holds for links with `peer`: `[link]`, or what its own line asks for.
+    #[must_use]
+    pub fn link_with(&self, peer: &PeerSection) -> LinkSection {
+        match peer.line {
+            Some(line) => self.link.over(line, self.least_send_window()),
+            None => self.link.clone(),
+        }
+    }
+
+    /// All that may be in flight by credit, and room for the settlement and control streams. Bytes.
+    #[must_use]
+    pub fn least_send_window(&self) -> u64 {
+        sections::least_send_window(&self.credit)
+    }
+
     /// The most memory links may hold: every link with all its credit, windows and queues full. Bytes.
     #[must_use]
     pub fn worst_case_link_memory(&self) -> u64 {
         let credit: u64 = self.credit.iter().map(|class| class.bytes).sum();
         let queues = self.limits.queued_bytes as u64 * Class::ALL.len() as u64;
-        let per_link = credit + queues + self.link.receive_window_bytes + self.link.send_window_bytes;
+        let window = link_window_bytes(self.link.lane_window_bytes);
+        let per_link = credit + queues + window + self.link.send_window_bytes;
         per_link.saturating_mul(self.limits.links as u64)
     }
 }

@@ -37,6 +37,12 @@ impl PeerAddresses {
         self.known.load().iter().any(|(_, held)| held.contains(&address))
     }
 
+    /// The configured address of the peer that is there now; of several, the first that was known.
+    #[must_use]
+    pub fn configured(&self, address: IpAddr) -> Option<String> {
+        self.known.load().iter().find(|(_, held)| held.contains(&address)).map(|(name, _)| name.clone())
+    }
+
     /// The peer's addresses now.
     ///
     /// # Errors
@@ -77,6 +83,7 @@ mod tests {
         let peer = |router: &str, address: &str| PeerSection {
             router: router.parse().unwrap(),
             address: address.parse().unwrap(),
+            line: None,
         };
         let peers = [peer("kern/router/r2", "[fd00::2]:1"), peer("kern/router/r3", "r3.example:1")];
         let addresses = PeerAddresses::new(&peers, false);
@@ -85,5 +92,7 @@ mod tests {
         assert!(!addresses.contains(third));
         addresses.remember("r3.example:1", vec![third]);
         assert!(addresses.contains(third));
+        assert_eq!(addresses.configured(third).as_deref(), Some("r3.example:1"));
+        assert_eq!(addresses.configured("fd00::4".parse().unwrap()), None);
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn relay_endpoint(folder: &Path) -> Result<Endpoint> {
     let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let config =
         Config::parse(&folder.join("router.toml"), ROUTER).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    server.transport_config(Arc::new(transport(&config)));
+    server.transport_config(Arc::new(transport(&config, &config.link)));
     endpoint(Some(server))
 }
 

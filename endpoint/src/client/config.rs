@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kernpost_codecs::key::SigningKey;
 use kernpost_codecs::{EndpointId, LinkIdentity, RouterId};
+use kernpost_router_core::Line;
 use kernpost_routing_table::{Table, TrustAnchor};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -59,6 +60,8 @@ pub struct LinkConfig {
     pub routers: Vec<RouterConfig>,
     /// Suites and groups.
     pub profile: TlsProfile,
+    /// The line to the routers: sets windows and the largest bundle. Default: 1 Gbit/s, short.
+    pub line: Line,
     /// Close everything but hybrid key exchange.
     pub require_hybrid: bool,
 }

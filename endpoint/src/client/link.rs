@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kernpost_codecs::frame::{FrameDecoder, LaneKind};
+use kernpost_codecs::frame::{CONTROL_PRIORITY, FrameDecoder, LaneKind};
 use kernpost_codecs::{Class, CloseCode, FrameFault, LinkIdentity, RouterId};
 use kernpost_routing_table::{IdentityUse, Table};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
@@ -119,6 +119,8 @@ async fn connect_and_carry(dial: &Dial, shared: &Shared, session: SessionId) -> 
         return Err(why);
     }
     let (send, receive) = connection.open_bi().await.map_err(|error| error.to_string())?;
+    // Fails only for a stream that was reset, which the write finds out; so below.
+    let _ = send.set_priority(CONTROL_PRIORITY);
     let (control, control_queue) = mpsc::channel(1_024);
     tokio::spawn(write_control(send, control_queue, connection.clone()));
     let inputs = &shared.inputs;
@@ -301,6 +303,7 @@ async fn write_lane(
 ) {
     let Some(mut bytes) = queue.recv().await else { return };
     let Ok(mut lane) = connection.open_uni().await else { return };
+    let _ = lane.set_priority(kind.sending_priority());
     let mut head = BytesMut::new();
     kernpost_codecs::varint::encode(&mut head, kind.as_u64());
     if lane.write_chunk(head.freeze()).await.is_err() {

@@ -237,6 +237,7 @@ fn core(config: &ClientConfig, journal: [u8; 16]) -> Result<Core, StartError> {
             identities: link.identity.clone().map_or_else(|| leaf.unwrap_or_default(), |identity| vec![identity]),
             endpoints: link.endpoints.iter().map(position).collect::<Result<_, _>>()?,
             routers: link.routers.iter().map(|router| router.id.clone()).collect(),
+            largest_bundle: link.line.largest_bundle_bytes(),
         });
     }
     let mut limits = config.limits;

@@ -7,8 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernpost_router_core::Line;
+use kernpost_router_core::line::link_window_bytes;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{IdleTimeout, TransportConfig, VarInt};
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
@@ -27,9 +29,10 @@ pub(crate) const SERVER_NAME: &str = "kernpost.invalid";
 /// Pings keep firewalls' states alive; a link without any answer for the idle time is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const IDLE_MS: u32 = 40_000;
-/// A window is a queue: small ones keep latency low at the same rate. One lane may still hold a whole bundle.
-const STREAM_WINDOW: u32 = 512 << 10;
-const CONNECTION_WINDOW: u32 = 2 << 20;
+/// Least bytes of a link written and not yet acknowledged. quinn's send window counts all streams and wakes its writers
+/// without regard to priority, so it must not be what stops one: the windows the router gives the lanes are, and those of
+/// the same line are no larger in sum.
+const SMALLEST_SEND_WINDOW: u64 = 8 << 20;
 
 /// Why a link cannot be configured.
 #[derive(Debug, thiserror::Error)]
@@ -68,18 +71,23 @@ pub(crate) fn client_config(link: &LinkConfig) -> Result<quinn::ClientConfig, Tl
     tls.enable_sni = false;
     let quic = QuicClientConfig::try_from(tls).map_err(|error| TlsError::Profile(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(quic));
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(transport(link.line)));
     Ok(config)
 }
 
-fn transport() -> TransportConfig {
+fn transport(line: Line) -> TransportConfig {
+    let lane = line.lane_window_bytes();
+    let window = |bytes| VarInt::from_u64(bytes).unwrap_or(VarInt::MAX);
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(line.mtu_upper_bound());
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(16))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
-        .send_window(u64::from(CONNECTION_WINDOW))
+        .stream_receive_window(window(lane))
+        .receive_window(window(link_window_bytes(lane)))
+        .send_window(link_window_bytes(lane).max(SMALLEST_SEND_WINDOW))
+        .mtu_discovery_config(Some(mtu))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .datagram_receive_buffer_size(None);

@@ -10,6 +10,7 @@ pub(super) struct RawConfig {
     pub tls: Option<RawTls>,
     pub directory: Option<RawDirectory>,
     pub state: Option<RawState>,
+    pub line: Option<RawLine>,
     pub limits: Option<RawLimits>,
     #[serde(default)]
     pub routers: Vec<RawRouter>,
@@ -42,6 +43,13 @@ pub(super) struct RawDirectory {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawState {
     pub folder: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLine {
+    pub profile: Option<String>,
+    pub rtt_ms: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,4 +87,5 @@ pub(super) struct RawLink {
     pub identity: Option<String>,
     pub endpoints: Option<Vec<String>>,
     pub routers: Option<Vec<String>>,
+    pub line: Option<RawLine>,
 }

@@ -47,6 +47,7 @@ pub(crate) struct Chosen {
 pub(crate) struct Room {
     pub entries: u64,
     pub credit_bytes: u64,
+    /// The first entry may be longer.
     pub frame_bytes: usize,
 }
 
@@ -181,7 +182,9 @@ impl Outbox {
             }
             let credit = slot.credit_bytes();
             let frame = usize::try_from(credit).unwrap_or(usize::MAX);
-            if room.entries == 0 || credit > room.credit_bytes || frame > room.frame_bytes {
+            // One entry fits any frame; more have to fit the line.
+            let too_long = frame > room.frame_bytes && !chosen.is_empty();
+            if room.entries == 0 || credit > room.credit_bytes || too_long {
                 break;
             }
             if !self.throttle.admit(now.mono_us, &slot.destination, ticket) {
@@ -190,7 +193,7 @@ impl Outbox {
             }
             room.entries -= 1;
             room.credit_bytes -= credit;
-            room.frame_bytes -= frame;
+            room.frame_bytes = room.frame_bytes.saturating_sub(frame);
             chosen.push((ticket, slot.destination.clone()));
         }
         for ticket in held_back.iter().chain(chosen.iter().map(|(ticket, _)| ticket)) {

@@ -171,7 +171,9 @@ impl Core {
         if entries == 0 || endpoints == 0 {
             return;
         }
-        let room = Room { entries: entries.min(256), credit_bytes, frame_bytes: LONGEST_BODY - HEAD_ROOM };
+        let largest = self.links.get(link).map_or(LONGEST_BODY, |link| link.largest_bundle);
+        let frame_bytes = largest.min(LONGEST_BODY - HEAD_ROOM);
+        let room = Room { entries: entries.min(256), credit_bytes, frame_bytes };
         self.turn = self.turn.wrapping_add(1);
         for step in 0..endpoints {
             let turn = self.turn.wrapping_add(step) % endpoints;

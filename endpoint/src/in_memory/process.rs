@@ -19,7 +19,7 @@ use crate::core::{
     Stream, Ticket,
 };
 use crate::journal::{Journal, MemoryJournal, SentLog};
-use kernpost_codecs::frame::FrameDecoder;
+use kernpost_codecs::frame::{FrameDecoder, LONGEST_BODY};
 
 /// Whole frames of one stream, one way or the other.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ impl Process {
                 identities: vec![identity(place)],
                 endpoints: (0..setups.len()).collect(),
                 routers: vec![plan.router.clone()],
+                largest_bundle: LONGEST_BODY,
             }],
             endpoints: setups,
             journal,

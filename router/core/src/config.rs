@@ -48,6 +48,9 @@ pub struct EngineConfig {
     pub endpoint_budget: LinkBudget,
     /// Budget of a router's link.
     pub router_budget: LinkBudget,
+    /// Longest bundle frame body written when a part is split for a link, bytes; a part of one entry may be longer. From the
+    /// line's profile ([`crate::Line::largest_bundle_bytes`]). Default 262,144; 1,024..=262,144.
+    pub largest_bundle: usize,
     /// A link that attaches several endpoints gives each at most 1/this of its credit. Default 8.
     pub endpoint_share: u64,
     /// A downstream link may hold at most 1/this of one upstream link's credit. Default 4.
@@ -71,6 +74,7 @@ impl EngineConfig {
             root_cache: 8_192,
             endpoint_budget: budget,
             router_budget: LinkBudget { entries_per_s: 1_000_000, bytes_per_s: 4 << 30, signatures_per_s: 50_000 },
+            largest_bundle: kernpost_codecs::frame::LONGEST_BODY,
             endpoint_share: 8,
             downstream_share: 4,
         }

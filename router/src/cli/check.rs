@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::ConfigArgs;
 use crate::check::{Intent, prepare_file};
-use crate::config::Config;
+use crate::config::{Config, LinkSection};
 
 /// Prints every problem, or what was found in order.
 pub(super) fn run(args: &ConfigArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -47,5 +47,26 @@ fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         config.peers.len(),
         config.limits.links,
         config.worst_case_link_memory() >> 20
+    )?;
+    line("link", &config.link, out)?;
+    let own_lines = config.peers.iter().filter(|peer| peer.line.is_some());
+    for peer in own_lines {
+        line(&format!("peer {}", peer.router), &config.link_with(peer), out)?;
+    }
+    Ok(())
+}
+
+fn line(what: &str, link: &LinkSection, out: &mut impl Write) -> std::io::Result<()> {
+    let offload = if link.segmentation_offload() { "on" } else { "off" };
+    writeln!(
+        out,
+        "{what}: {}, round trip {} ms: lane window {} bytes, send window {} bytes, bundles up to {} bytes, UDP payload up \
+         to {} bytes, segmentation offload {offload}",
+        link.line.profile.name(),
+        link.line.rtt_ms,
+        link.lane_window_bytes,
+        link.send_window_bytes,
+        link.largest_bundle_bytes,
+        link.mtu_upper_bound
     )
 }

@@ -6,15 +6,17 @@
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
+use kernpost_codecs::frame::LONGEST_BODY;
 use kernpost_codecs::{Class, RouterId};
 use kernpost_router_core::config::{ClassCredit, LinkBudget};
+use kernpost_router_core::line::{LARGEST_WINDOW, SMALLEST_WINDOW};
+use kernpost_router_core::{Line, LinkProfile};
 
-use super::link::{LARGEST_WINDOW, SMALLEST_WINDOW};
+use super::link::send_window_bytes;
 use super::reader::{FilePath, Notes, Section};
 use super::{
-    AdminSection, Config, DeadlinesSection, DirectorySection, HandshakesSection, LimitsSection, LinkProfile,
-    LinkSection, ListenSection, LogFormat, LogSection, PeerSection, RouterSection, TlsProfile, TlsSection,
-    report_duplicates,
+    AdminSection, Config, DeadlinesSection, DirectorySection, HandshakesSection, LimitsSection, LinkSection,
+    ListenSection, LogFormat, LogSection, PeerSection, RouterSection, TlsProfile, TlsSection, report_duplicates,
 };
 use crate::problem::Problems;
 
@@ -191,9 +193,10 @@ fn read_peers<'t>(notes: &mut Notes<'t>, sections: Vec<Section<'t>>) -> Vec<Peer
     for mut section in sections {
         let router = section.required(notes, "router", "the peer's router id");
         let address = section.required(notes, "address", "host:port");
+        let line = read_own_line(notes, &mut section);
         section.finish(notes);
         if let (Some(router), Some(address)) = (router, address) {
-            peers.push(PeerSection { router, address });
+            peers.push(PeerSection { router, address, line });
         }
     }
     let remedy = "list each router once; a DNS name may stand for several addresses";
@@ -262,21 +265,21 @@ fn read_credit<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> [ClassCre
 }
 
 fn read_link<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, credit: &[ClassCredit; 3]) -> LinkSection {
-    let profile = section.choice(notes, "profile", LinkProfile::default(), &LinkProfile::NAMES);
-    let rtt_ms = section.number(notes, "rtt_ms", 20, 1..=2_000, "ms");
-    let window = profile.window_bytes(rtt_ms);
+    let (line, _) = read_line(notes, &mut section);
     let windows = SMALLEST_WINDOW..=LARGEST_WINDOW * 4;
-    let receive_window_bytes = section.number(notes, "receive_window_bytes", window, windows, "bytes");
-    let all_credit: u64 = credit.iter().map(|class| class.bytes).sum();
-    let least_send = all_credit + SETTLEMENT_RESERVE;
+    let lane_window_bytes = section.number(notes, "lane_window_bytes", line.lane_window_bytes(), windows, "bytes");
+    let least_send = least_send_window(credit);
     let send_window_bytes = section.number(
         notes,
         "send_window_bytes",
-        least_send.max(window),
+        send_window_bytes(lane_window_bytes, least_send),
         least_send..=1 << 36,
         "bytes (at least all class credits and 1 MiB for settlements)",
     );
-    let mtu = u64::from(profile.mtu_upper_bound());
+    let bundle = line.largest_bundle_bytes() as u64;
+    let longest = LONGEST_BODY as u64;
+    let largest_bundle_bytes = section.number(notes, "largest_bundle_bytes", bundle, 1_024..=longest, "bytes");
+    let mtu = u64::from(line.mtu_upper_bound());
     let mtu = section.number(notes, "mtu_upper_bound", mtu, 1_200..=65_527, "bytes");
     let keep_alive_ms = section.number(notes, "keep_alive_ms", 15_000, 1_000..=25_000, "ms");
     let idle_timeout_ms = section.number(notes, "idle_timeout_ms", 30_000, 3_000..=300_000, "ms");
@@ -289,14 +292,38 @@ fn read_link<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, credit: &[Clas
     }
     section.finish(notes);
     LinkSection {
-        profile,
-        rtt_ms,
-        receive_window_bytes,
+        line,
+        lane_window_bytes,
         send_window_bytes,
+        largest_bundle_bytes: usize_of(largest_bundle_bytes),
         mtu_upper_bound: u16::try_from(mtu).unwrap_or(1_452),
         keep_alive_ms,
         idle_timeout_ms,
     }
+}
+
+/// `profile` and `rtt_ms` of a section, and whether a profile is named.
+fn read_line<'t>(notes: &mut Notes<'t>, section: &mut Section<'t>) -> (Line, bool) {
+    let named = LinkProfile::NAMES.map(|(name, profile)| (name, Some(profile)));
+    let profile = section.choice(notes, "profile", None, &named);
+    let usual = Line::usual(profile.unwrap_or_default());
+    let rtt_ms = section.number(notes, "rtt_ms", usual.rtt_ms, 1..=2_000, "ms");
+    (Line { rtt_ms, ..usual }, profile.is_some())
+}
+
+/// A peer's own line.
+fn read_own_line<'t>(notes: &mut Notes<'t>, section: &mut Section<'t>) -> Option<Line> {
+    let (line, named) = read_line(notes, section);
+    if !named && line != Line::default() {
+        let remedy = "name the profile beside it, or remove it: then [link] holds";
+        notes.wrong(&section.dotted("rtt_ms"), "stands there without a profile", remedy);
+    }
+    named.then_some(line)
+}
+
+/// All that may be in flight by credit, and room for the settlement and control streams. Bytes.
+pub(super) fn least_send_window(credit: &[ClassCredit; 3]) -> u64 {
+    credit.iter().map(|class| class.bytes).sum::<u64>() + SETTLEMENT_RESERVE
 }
 
 /// Send window kept for the settlement and control streams, bytes.

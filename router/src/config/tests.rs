@@ -149,9 +149,40 @@ fn relative_paths_start_at_the_configuration_files_folder() {
     assert_eq!(config.tls.key, Path::new("/etc/kernpost/tls/router.key"));
 }
 
+fn with_link(text: &str) -> Config {
+    parse(&(minimal().replace("[link]\n", &format!("[link]\n{text}\n")))).unwrap()
+}
+
+#[test]
+fn a_profile_sets_windows_bundle_and_payload_and_each_knob_goes_over_it() {
+    let slow = with_link("profile = \"1mbit\"").link;
+    let values = (slow.line.rtt_ms, slow.lane_window_bytes, slow.largest_bundle_bytes, slow.mtu_upper_bound);
+    assert_eq!(values, (100, 32_768, 2_500, 1_232));
+    let far = with_link("profile = \"1gbit\"\nrtt_ms = 20").link;
+    assert_eq!((far.lane_window_bytes, far.send_window_bytes), (5_000_000, 25 << 20));
+    let farther = with_link("profile = \"10gbit\"\nrtt_ms = 20").link;
+    assert_eq!((farther.lane_window_bytes, farther.send_window_bytes), (50_000_000, 250_000_000));
+    let own = with_link(
+        "profile = \"1mbit\"\nlane_window_bytes = 40000\nlargest_bundle_bytes = 9000\nmtu_upper_bound = 8952",
+    );
+    let values = (own.link.lane_window_bytes, own.link.largest_bundle_bytes, own.link.mtu_upper_bound);
+    assert_eq!(values, (40_000, 9_000, 8_952));
+    assert_eq!(own.engine().largest_bundle, 9_000);
+}
+
+#[test]
+fn a_peer_may_hang_on_a_line_of_its_own() {
+    let peer = "\n[[peers]]\nrouter = \"kern/router/r2\"\naddress = \"[::1]:1\"\n";
+    let config = parse(&(minimal() + peer)).unwrap();
+    assert_eq!(config.link_with(config.peers.first().unwrap()).lane_window_bytes, 262_144);
+    let config = parse(&(minimal() + peer + "profile = \"10mbit\"\n")).unwrap();
+    let link = config.link_with(config.peers.first().unwrap());
+    assert_eq!((link.lane_window_bytes, link.send_window_bytes, link.mtu_upper_bound), (125_000, 25 << 20, 1_232));
+}
+
 #[test]
 fn the_worst_case_memory_counts_credit_queues_and_windows_of_every_link() {
     let config = parse(&minimal()).unwrap();
-    let per_link = 3 * (8 << 20) + 3 * (8 << 20) + 5_000_000 + ((24 << 20) + (1 << 20));
+    let per_link = 3 * (8 << 20) + 3 * (8 << 20) + 5 * (256 << 10) + ((24 << 20) + (1 << 20));
     assert_eq!(config.worst_case_link_memory(), 256 * per_link);
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use kernpost_codecs::FrameFault;
+use kernpost_codecs::frame::CONTROL_PRIORITY;
 use quinn::{RecvStream, SendStream, WriteError};
 use tokio::sync::mpsc;
 
@@ -25,6 +26,8 @@ pub(super) async fn run(
     dials: bool,
 ) -> Result<(), StreamEnd> {
     let (send, recv) = if dials { link.connection.open_bi().await? } else { link.connection.accept_bi().await? };
+    // Fails only for a stream that was reset, which the write finds out.
+    let _ = send.set_priority(CONTROL_PRIORITY);
     link.spawn_stream(write(Rc::clone(&link), send, frames));
     link.spawn_stream(refuse_second(Rc::clone(&link)));
     read(&worker, &link, recv).await

@@ -71,6 +71,8 @@ impl OutgoingLane {
 async fn write(link: Rc<Link>, kind: LaneKind) -> Result<(), StreamEnd> {
     let Some(lane) = link.outgoing_lane(kind) else { return Ok(()) };
     let mut stream = link.connection.open_uni().await?;
+    // Fails only for a stream that was reset, which the write finds out.
+    let _ = stream.set_priority(kind.sending_priority());
     let mut head = BytesMut::new();
     varint::encode(&mut head, kind.as_u64());
     let mut chunks = vec![head.freeze()];

@@ -118,11 +118,11 @@ fn open(parts: WorkerParts) -> io::Result<Opened> {
     });
     spawn_local(pump::run(Rc::clone(&worker), receivers));
     for endpoint in &endpoints {
-        spawn_local(accept::run(Rc::clone(&worker), endpoint.clone()));
+        spawn_local(accept::run(Rc::clone(&worker), endpoint.clone(), quic.clone()));
     }
     let Dialling { endpoints: from, peers } = dialling;
     for peer in peers {
-        let client = quic.client.clone();
+        let client = quic.client(&peer);
         spawn_local(dial::run(Rc::clone(&worker), from.clone(), client, peer));
     }
     let named = worker.shared.config.peers.iter().filter(|peer| peer.address.literal().is_none());

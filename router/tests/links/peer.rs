@@ -71,6 +71,13 @@ impl Peer {
         self.send_raw(&bytes).await;
     }
 
+    /// As [`Peer::send`], when the link may be gone.
+    pub async fn try_send(&mut self, frame: &ControlFrame) -> Result<(), quinn::WriteError> {
+        let mut bytes = BytesMut::new();
+        frame.encode(&mut bytes);
+        self.control.write_all(&bytes).await
+    }
+
     pub async fn send_raw(&mut self, bytes: &[u8]) {
         self.control.write_all(bytes).await.unwrap();
     }

@@ -69,6 +69,7 @@ impl EndpointNode {
                 identities: vec![identity.clone()],
                 endpoints: vec![0],
                 routers: routers.to_vec(),
+                largest_bundle: kernpost_codecs::frame::LONGEST_BODY,
             }],
             journal,
             directory: DirectoryFrom::Shell,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use kernpost_codecs::control::{ControlFrame, Hello, Role};
-use kernpost_codecs::frame::FrameDecoder;
+use kernpost_codecs::frame::{FrameDecoder, LONGEST_BODY};
 use kernpost_codecs::key::{Algorithm, SigningKey};
 use kernpost_codecs::part::{HopHeader, Part};
 use kernpost_codecs::receipts::{ReceiptsFrame, Subject};
@@ -168,10 +168,15 @@ pub fn router() -> RouterId {
 }
 
 impl Process {
-    pub fn new(name: &str, keys: Vec<SigningKey>, table: Arc<Table>, now: Now) -> Self {
+    pub fn new(name: &str, keys: Vec<SigningKey>, table: Arc<Table>, now: Now, largest_bundle: usize) -> Self {
         let mut core = Core::new(CoreConfig {
             endpoints: vec![EndpointSetup { id: id(name), keys }],
-            links: vec![LinkSetup { identities: vec![identity(name)], endpoints: vec![0], routers: vec![router()] }],
+            links: vec![LinkSetup {
+                identities: vec![identity(name)],
+                endpoints: vec![0],
+                routers: vec![router()],
+                largest_bundle,
+            }],
             journal: [7; 16],
             directory: DirectoryFrom::Shell,
             limits: Limits::default(),
@@ -246,9 +251,15 @@ impl World {
     }
 
     pub fn with(parties: Parties) -> Self {
+        Self::over_line(parties, LONGEST_BODY)
+    }
+
+    /// As [`World::with`], over a line that carries bundles of so many bytes.
+    pub fn over_line(parties: Parties, largest_bundle: usize) -> Self {
         let now = Now { mono_us: 1, wall: UnixMs(START) };
-        let portal = Process::new("de/portal", vec![parties.portal], Arc::clone(&parties.table), now);
-        let authority = Process::new("de/authority", parties.authority, Arc::clone(&parties.table), now);
+        let portal = Process::new("de/portal", vec![parties.portal], Arc::clone(&parties.table), now, largest_bundle);
+        let authority =
+            Process::new("de/authority", parties.authority, Arc::clone(&parties.table), now, largest_bundle);
         let mut world = Self {
             now,
             table: parties.table,
