@@ -30,7 +30,7 @@ pub use batch::{Finished, OutcomeQueue, Outcomes, outcome_queue};
 pub use config::{ClientConfig, DirectoryConfig, EndpointConfig, JournalConfig, LinkConfig, RouterConfig, TlsProfile};
 pub use start::StartError;
 pub use status::Status;
-pub use tls::TlsError;
+pub use tls::{TlsError, client_config};
 
 use crate::core::{self, Outgoing, Resolution, SendError, SendOutcome, Verdict};
 use driver::{Input, OutcomeSender};

@@ -49,8 +49,11 @@ pub enum TlsError {
     Profile(String),
 }
 
-/// The dialling side's configuration for one link.
-pub(crate) fn client_config(link: &LinkConfig) -> Result<quinn::ClientConfig, TlsError> {
+/// The dialling side's configuration for one link, for shells that run [`crate::core`] themselves.
+///
+/// # Errors
+/// [`TlsError`]: certificates cannot be used.
+pub fn client_config(link: &LinkConfig) -> Result<quinn::ClientConfig, TlsError> {
     let provider = Arc::new(provider(link.profile, link.require_hybrid));
     let certified = CertifiedKey::from_der(link.certificates.clone(), link.key.clone_key(), &provider)
         .map_err(TlsError::Credentials)?;

@@ -15,11 +15,13 @@ mod portals;
 mod show;
 
 use crate::draw;
-use crate::interrupt;
-use crate::lists::Lists;
-use crate::network::{Folder, Network};
-use crate::plan::Plan;
-use crate::workspace::{self, Programs};
+use crate::network::Network;
+use crate::plan;
+use crate::workspace::Programs;
+use kernpost_loadgen::interrupt;
+use kernpost_loadgen::lists::Lists;
+use kernpost_loadgen::network::Folder;
+use kernpost_loadgen::network::plan::Plan;
 
 /// What the command line asks for.
 #[derive(Debug, clap::Args)]
@@ -107,8 +109,8 @@ pub fn run(options: &Options) -> Result<Summary> {
     interrupt::watch()?;
     let seed = options.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    let lists = Lists::read(&workspace::root())?;
-    let plan = Plan::draw(&lists)?;
+    let lists = Lists::shipped()?;
+    let plan = plan::draw(&lists)?;
     let applications = draw::applications(&lists, options.applications, seed)?;
 
     println!("building (release)");

@@ -4,11 +4,10 @@
 //! the rest are drawn evenly from the catalogue; a federal service goes to the federal level every second time.
 
 use anyhow::{Context, Result};
+use kernpost_loadgen::lists::{Execution, Lists};
 use rand::distr::weighted::WeightedIndex;
 use rand::prelude::*;
 use rand::rngs::SmallRng;
-
-use crate::lists::{Execution, Lists};
 
 /// One application to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +27,7 @@ const BUSINESS_EVERY: u32 = 8;
 
 /// Draws `count` applications.
 pub fn applications(lists: &Lists, count: usize, seed: u64) -> Result<Vec<Application>> {
-    let weights = lists.municipalities.iter().map(|municipality| municipality.population);
-    let by_population = WeightedIndex::new(weights).context("the list of municipalities has no inhabitants")?;
+    let by_population = lists.by_population()?;
     let mut random = SmallRng::seed_from_u64(seed);
     (0..count).map(|number| one(lists, &by_population, &mut random, number)).collect()
 }
@@ -57,11 +55,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::workspace;
 
     #[test]
     fn the_same_seed_draws_the_same_applications() {
-        let lists = Lists::read(&workspace::root()).unwrap();
+        let lists = Lists::shipped().unwrap();
         let first = applications(&lists, 50, 7).unwrap();
         assert_eq!(first, applications(&lists, 50, 7).unwrap());
         assert_ne!(first, applications(&lists, 50, 8).unwrap());
@@ -69,7 +66,7 @@ mod tests {
 
     #[test]
     fn large_cities_are_drawn_by_population() {
-        let lists = Lists::read(&workspace::root()).unwrap();
+        let lists = Lists::shipped().unwrap();
         let drawn = applications(&lists, 20_000, 1).unwrap();
         let berlin = drawn.iter().filter(|a| a.jurisdiction.starts_with("11")).count();
         // 3.7 of 83.6 million, less what goes to the federal level.

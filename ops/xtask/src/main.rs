@@ -7,10 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod demo;
-mod directory;
 mod draw;
-mod interrupt;
-mod lists;
 mod measure;
 mod network;
 mod plan;

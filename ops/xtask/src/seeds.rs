@@ -12,11 +12,11 @@ use kernpost_codecs::frame::{encode_frame, frame_type};
 use kernpost_routing_table::snapshot;
 use serde_json::Value;
 
-use crate::directory;
-use crate::lists::Lists;
-use crate::network::now;
-use crate::plan::Plan;
+use crate::plan;
 use crate::workspace;
+use kernpost_loadgen::lists::Lists;
+use kernpost_loadgen::network::directory;
+use kernpost_loadgen::network::now;
 
 /// Seeds stay small: libFuzzer grows them by itself. The largest are parts with post-quantum signatures.
 const LARGEST: usize = 5_120;
@@ -125,7 +125,7 @@ fn stream(corpus: &Corpus, kind: u64, body: &[u8]) -> Result<()> {
 
 /// The root zone of the demo, cut to a few entries, in its three forms.
 fn directories(corpus: &Corpus) -> Result<()> {
-    let mut plan = Plan::draw(&Lists::read(&workspace::root())?)?;
+    let mut plan = plan::draw(&Lists::shipped()?)?;
     plan.zones.truncate(1);
     for zone in &mut plan.zones {
         zone.endpoints.truncate(2);

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::network::Network;
-use crate::plan::{Plan, Role};
+use kernpost_loadgen::network::plan::{Plan, Role};
 
 /// What an authority's process writes when it ends.
 #[derive(Debug, Deserialize)]

@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Latency, progress};
 use crate::draw::Application;
-use crate::interrupt;
-use crate::network::{Network, Running};
-use crate::plan::{Plan, Role, portal_for};
+use crate::network::Network;
+use crate::plan::portal_for;
+use kernpost_loadgen::interrupt;
+use kernpost_loadgen::network::Running;
+use kernpost_loadgen::network::plan::{Plan, Role};
 
 /// The portals may take this long, and this much longer per thousand applications.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -196,7 +198,7 @@ fn read_summary(network: &Network, portal: &str) -> Result<PortalSummary> {
 
 /// How many applications the directory sends to an endpoint at the other router than the portals'.
 fn crossed(network: &Network, plan: &Plan, applications: &[Application]) -> Result<u64> {
-    let table = crate::directory::compiled(&network.folder.files())?;
+    let table = kernpost_loadgen::network::directory::compiled(&network.folder.files())?;
     let elsewhere = plan.attached_to(OTHER_ROUTER);
     let mut crossed = 0;
     for application in applications {

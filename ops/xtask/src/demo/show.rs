@@ -16,7 +16,7 @@ const JURISDICTION: &str = "147130000000";
 
 /// Asks the first router where a business registration in Leipzig goes, and why.
 pub fn explained(network: &Network) -> Result<()> {
-    let admin = &network.addresses.first().context("there is a first router")?.admin;
+    let admin = &network.addresses().first().context("there is a first router")?.admin;
     let mut command = Command::new(&network.programs.router);
     command.args(["explain", "--service", SERVICE, "--jurisdiction", JURISDICTION]);
     command.args(["--admin", &format!("http://{admin}")]);
@@ -76,7 +76,7 @@ pub fn summary(summary: &Summary) {
 /// What a person can do with a network that was left running.
 pub fn how_to_talk(network: &Network) {
     println!("\nthe network keeps running in {}", network.folder.path().display());
-    for (name, addresses) in ["a", "b"].iter().zip(&network.addresses) {
+    for (name, addresses) in ["a", "b"].iter().zip(network.addresses()) {
         println!("  router {name}: quic {}, admin http://{}", addresses.quic.join(" "), addresses.admin);
     }
     let send = network.folder.config("portal-bund");
@@ -85,7 +85,7 @@ pub fn how_to_talk(network: &Network) {
         "  send: echo hello | {program} send --config {} --service {SERVICE} --jurisdiction {JURISDICTION}",
         send.display()
     );
-    if let Some(first) = network.addresses.first() {
+    if let Some(first) = network.addresses().first() {
         println!("  look: {} status --admin http://{}", network.programs.router.display(), first.admin);
     }
     let pids: Vec<_> = network.pids().iter().map(ToString::to_string).collect();

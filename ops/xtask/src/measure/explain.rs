@@ -7,11 +7,11 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::{Limit, Measure, Reading};
-use crate::directory::{self, Files};
-use crate::lists::Lists;
-use crate::network::now;
-use crate::plan::Plan;
+use crate::plan;
 use crate::workspace::{self, Programs};
+use kernpost_loadgen::lists::Lists;
+use kernpost_loadgen::network::directory::{self, Files};
+use kernpost_loadgen::network::now;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "explain",
@@ -105,7 +105,7 @@ struct Candidate {
 
 fn run(_short: bool) -> Result<Vec<Reading>> {
     let router = Programs::build_release()?.router;
-    let mut plan = Plan::draw(&Lists::read(&workspace::root())?)?;
+    let mut plan = plan::draw(&Lists::shipped()?)?;
     let folder = tempfile::tempdir()?;
     let files = directory::write(&plan, &folder.path().join("whole"), now())?;
     let mut readings = Vec::new();

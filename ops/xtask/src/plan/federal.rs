@@ -7,7 +7,7 @@ use kernpost_codecs::EndpointId;
 
 use super::scopes::Scopes;
 use super::{EndpointPlan, Role, RoutePlan, Site, ZonePlan};
-use crate::lists::Execution;
+use kernpost_loadgen::lists::Execution;
 
 /// Federal authorities and the service groups they execute.
 const AUTHORITIES: [(&str, &[&str]); 13] = [
@@ -36,7 +36,7 @@ const FEDERAL: &str = "000000000000";
 pub fn zone(scopes: &Scopes) -> Result<ZonePlan> {
     let site = Site::new("it-bund", Role::Authority, 0);
     let names = AUTHORITIES.iter().map(|(name, _)| *name).chain([CATCH_ALL]);
-    let endpoints = names.map(|name| Ok(EndpointPlan { id: id(name)?, site: site.clone(), grants: Vec::new() }));
+    let endpoints = names.map(|name| Ok(EndpointPlan::new(id(name)?, site.clone(), Vec::new())));
     let mut routes = vec![route("auffang", "99", FEDERAL, CATCH_ALL)?];
     for prefix in scopes.prefixes(Execution::Federal) {
         let name = authority(prefix);

@@ -11,7 +11,7 @@ use kernpost_codecs::{EndpointId, ZoneId};
 use super::names::Names;
 use super::scopes::Scopes;
 use super::{EndpointPlan, Role, RoutePlan, Site, ZonePlan};
-use crate::lists::{Execution, Lists, Municipality};
+use kernpost_loadgen::lists::{Execution, Lists, Municipality};
 
 /// As many cities have an endpoint of their own.
 const CITIES: usize = 100;
@@ -145,7 +145,7 @@ impl<'a> Land<'a> {
 
     fn endpoint_at(&mut self, name: &str, site: Site) -> Result<EndpointId> {
         let id: EndpointId = format!("{}/{name}", self.plan.zone).parse()?;
-        self.plan.endpoints.push(EndpointPlan { id: id.clone(), site, grants: Vec::new() });
+        self.plan.endpoints.push(EndpointPlan::new(id.clone(), site, Vec::new()));
         Ok(id)
     }
 

@@ -37,9 +37,5 @@ pub fn of(jurisdiction: &str) -> &'static str {
 fn portal(zone: &str, name: &str, jurisdiction: &str) -> Result<EndpointPlan> {
     let grant =
         GrantPlan { service: "99".parse()?, jurisdiction: jurisdiction.parse()?, assurance: Assurance::Substantial };
-    Ok(EndpointPlan {
-        id: format!("{zone}/{name}").parse()?,
-        site: Site::new(name, Role::Portal, 0),
-        grants: vec![grant],
-    })
+    Ok(EndpointPlan::new(format!("{zone}/{name}").parse()?, Site::new(name, Role::Portal, 0), vec![grant]))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lists::{Execution, Service};
+use kernpost_loadgen::lists::{Execution, Service};
 
 /// Digits of a service key that name its object.
 const OBJECT: usize = 8;

@@ -1,13 +1,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
+
 use kernpost_codecs::Ars;
 
 use super::*;
-use crate::workspace;
 
 fn plan() -> (Lists, Plan) {
-    let lists = Lists::read(&workspace::root()).unwrap();
-    let plan = Plan::draw(&lists).unwrap();
+    let lists = Lists::shipped().unwrap();
+    let plan = draw(&lists).unwrap();
     (lists, plan)
 }
 

@@ -1,4 +1,6 @@
-//! What the demo asks a router's admin interface.
+//! What is asked of a router's admin interface.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -14,12 +16,32 @@ pub struct Ledger {
     pub shown: String,
 }
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Whether it can route.
 pub fn is_ready(admin: &str) -> bool {
-    ureq::get(format!("http://{admin}/readyz")).call().is_ok()
+    agent().get(format!("http://{admin}/readyz")).call().is_ok()
+}
+
+/// Its page of metrics, Prometheus text.
+///
+/// # Errors
+/// It does not answer.
+pub fn metrics(admin: &str) -> Result<String> {
+    let url = format!("http://{admin}/metrics");
+    let answer = agent().get(&url).call().with_context(|| format!("cannot ask {url}"))?;
+    answer.into_body().read_to_string().with_context(|| format!("{url} answered no text"))
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into()
 }
 
 /// How many endpoints are attached to it, not counting those it knows from other routers.
+///
+/// # Errors
+/// It does not answer.
 pub fn attachments(admin: &str) -> Result<usize> {
     let status = status(admin)?;
     let own = status.get("router");
@@ -28,6 +50,9 @@ pub fn attachments(admin: &str) -> Result<usize> {
 }
 
 /// Reads `ledger` of `/status`: what was accepted, and what became of it, one number each.
+///
+/// # Errors
+/// It does not answer, or without a ledger.
 pub fn ledger(admin: &str) -> Result<Ledger> {
     let status = status(admin)?;
     let ledger = status.get("ledger").with_context(|| format!("{admin}/status has no `ledger`"))?;
@@ -39,6 +64,6 @@ pub fn ledger(admin: &str) -> Result<Ledger> {
 
 fn status(admin: &str) -> Result<Value> {
     let url = format!("http://{admin}/status");
-    let answer = ureq::get(&url).call().with_context(|| format!("cannot ask {url}"))?;
+    let answer = agent().get(&url).call().with_context(|| format!("cannot ask {url}"))?;
     answer.into_body().read_json().with_context(|| format!("{url} answered no JSON"))
 }

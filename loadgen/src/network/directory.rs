@@ -1,4 +1,4 @@
-//! The demo's directory for real: keys for every endpoint, router and maintainer, signed zones, a trust anchor.
+//! A plan's directory for real: keys for every endpoint, router and maintainer, signed zones, a trust anchor.
 //!
 //! The plan says who is responsible; this makes it verifiable and writes it where routers and endpoints read it.
 
@@ -15,11 +15,13 @@ use kernpost_routing_table::model::{
 };
 use kernpost_routing_table::{SerialFloor, Table, snapshot, source};
 
-use crate::plan::{EndpointPlan, GrantPlan, Plan, RoutePlan, RouterPlan, ZonePlan};
+use super::plan::{EndpointPlan, GrantPlan, Plan, RoutePlan, RouterPlan, ZonePlan};
 
 /// Signatures by different maintainers that a zone needs.
 const THRESHOLD: u32 = 2;
-/// How long the demo's directory and its keys are good.
+/// Zones with more routes than this are not written for people to read.
+const MOST_ROUTES_FOR_READERS: usize = 100_000;
+/// How long the directory and its keys are good.
 const DAYS: u64 = 30;
 const DAY_MS: u64 = 24 * 3_600_000;
 /// Clocks may differ: everything is valid from an hour ago.
@@ -56,9 +58,10 @@ impl Files {
         }
     }
 
-    /// Where the private key of an endpoint lies.
-    pub fn endpoint_key(&self, id: &EndpointId) -> PathBuf {
-        self.keys.join(format!("{}.pem", id.as_str().replace('/', "_")))
+    /// Where the private key of an endpoint lies; `number` counts its keys from 0.
+    pub fn endpoint_key(&self, id: &EndpointId, number: usize) -> PathBuf {
+        let name = id.as_str().replace('/', "_");
+        self.keys.join(if number == 0 { format!("{name}.pem") } else { format!("{name}.{number}.pem") })
     }
 
     /// Where the private key of a router lies.
@@ -68,6 +71,9 @@ impl Files {
 }
 
 /// Makes every key, signs every zone by two maintainers, and writes all of it below `folder`.
+///
+/// # Errors
+/// A key cannot be made or a file cannot be written.
 pub fn write(plan: &Plan, folder: &Path, now: UnixMs) -> Result<Files> {
     let files = Files::below(folder);
     for place in [&files.zones, &files.sources, &files.keys] {
@@ -90,8 +96,11 @@ pub fn write(plan: &Plan, folder: &Path, now: UnixMs) -> Result<Files> {
 }
 
 /// Reads a written directory as routers do: verified against its anchor, compiled for now.
+///
+/// # Errors
+/// It is not what routers would believe.
 pub fn compiled(files: &Files) -> Result<Table> {
-    let now = crate::network::now();
+    let now = super::now();
     let directory = source::load_dir(&files.zones)?.verify(&SerialFloor::new(), now)?;
     Ok(Table::compile(&directory, now, 1)?)
 }
@@ -158,16 +167,22 @@ fn router_entry(router: &RouterPlan, files: &Files, validity: Validity) -> Resul
 }
 
 fn endpoint_entry(endpoint: &EndpointPlan, files: &Files, validity: Validity) -> Result<EndpointEntry> {
-    let key = new_key()?;
-    write_key(&files.endpoint_key(&endpoint.id), &key)?;
+    let mut keys = Vec::with_capacity(endpoint.algorithms.len());
+    for (number, algorithm) in endpoint.algorithms.iter().enumerate() {
+        let key = SigningKey::generate(*algorithm).context("cannot make a key")?;
+        write_key(&files.endpoint_key(&endpoint.id, number), &key)?;
+        keys.push(key_entry(&key, validity));
+    }
+    let required = if keys.len() > 1 { endpoint.algorithms.clone() } else { Vec::new() };
     Ok(EndpointEntry {
         id: endpoint.id.clone(),
-        keys: vec![key_entry(&key, validity)],
-        required_algorithms: Vec::new(),
+        keys,
+        required_algorithms: required,
         encryption_keys: Vec::new(),
         identities: vec![endpoint.site.identity()?],
         grants: endpoint.grants.iter().map(grant).collect(),
         reply_grant: None,
+        // The router's own budgets hold: what a load test asks for is set there.
         budgets: Budgets::default(),
     })
 }
@@ -202,6 +217,9 @@ fn key_entry(key: &SigningKey, validity: Validity) -> KeyEntry {
 }
 
 fn write_source(files: &Files, snapshot: &ZoneSnapshot) -> Result<()> {
+    if snapshot.routes.len() > MOST_ROUTES_FOR_READERS {
+        return Ok(());
+    }
     let path = files.sources.join(format!("{}.toml", snapshot.zone));
     fs::write(&path, source::zone_to_toml(snapshot)?).with_context(|| format!("cannot write {}", path.display()))
 }

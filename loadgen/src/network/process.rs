@@ -1,4 +1,4 @@
-//! One program of the demo: started with its output in a file, waited for, stopped by its own process id.
+//! One program of a network: started with its output in a file, waited for, stopped by its own process id.
 //!
 //! Every wait is bounded. A program that does not end within its grace after SIGTERM is killed, and dropping a
 //! [`Running`] stops it too, so that nothing outlives an interrupted demo.
@@ -43,7 +43,7 @@ impl Running {
         self.child.id()
     }
 
-    /// What the demo calls it.
+    /// What it is called here.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -115,6 +115,24 @@ impl Drop for Running {
             self.kill();
         }
     }
+}
+
+/// Asks all to stop, then waits for each. True when all ended by themselves and without an error.
+///
+/// # Errors
+/// A process cannot be asked.
+pub fn stop_all(programs: &mut Vec<Running>) -> Result<bool> {
+    // Asked once: a second signal means "at once" to a router.
+    programs.iter().for_each(Running::ask_to_stop);
+    let mut good = true;
+    for program in programs.drain(..) {
+        let name = program.name().to_owned();
+        if !program.stopped_well()? {
+            eprintln!("{name} did not stop well");
+            good = false;
+        }
+    }
+    Ok(good)
 }
 
 /// Looks every few milliseconds until `ready` gives something, as long as every program runs.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::directory::Files;
-use crate::plan::RouterPlan;
+use super::directory::Files;
+use super::plan::RouterPlan;
 
-/// The demo's folder.
+/// The network's folder.
 #[derive(Debug, Clone)]
 pub struct Folder(PathBuf);
 

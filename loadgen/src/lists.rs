@@ -2,16 +2,15 @@
 //!
 //! The files and their licences are described in `ops/data/NOTICE.md`. Nothing here knows who is responsible for what.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use kernpost_codecs::{Ars, ServiceKey};
+use rand::distr::weighted::WeightedIndex;
 use serde::Deserialize;
 
-/// Municipalities of this date make the demo's directory.
-pub const MUNICIPALITIES: &str = "ops/data/municipalities-2025-08-31.csv";
+/// Municipalities as of 2025-08-31: they make the directories of demo and load generator.
+const MUNICIPALITIES: &str = include_str!("../../ops/data/municipalities-2025-08-31.csv");
 /// The service catalogue.
-pub const SERVICES: &str = "ops/data/services.csv";
+const SERVICES: &str = include_str!("../../ops/data/services.csv");
 
 /// One German municipality.
 #[derive(Debug, Clone)]
@@ -70,12 +69,24 @@ struct ServiceRow {
 }
 
 impl Lists {
-    /// Reads both files below `root`, the project's top folder.
-    pub fn read(root: &Path) -> Result<Self> {
+    /// Both lists as they ship: they are part of the program.
+    ///
+    /// # Errors
+    /// A row is wrong; names its line.
+    pub fn shipped() -> Result<Self> {
         Ok(Self {
-            municipalities: rows(&root.join(MUNICIPALITIES), municipality)?,
-            services: rows(&root.join(SERVICES), service)?,
+            municipalities: rows("municipalities", MUNICIPALITIES, municipality)?,
+            services: rows("services", SERVICES, service)?,
         })
+    }
+
+    /// Draws municipalities with the weight of their inhabitants.
+    ///
+    /// # Errors
+    /// Nobody lives anywhere.
+    pub fn by_population(&self) -> Result<WeightedIndex<u64>> {
+        let weights = self.municipalities.iter().map(|municipality| municipality.population);
+        WeightedIndex::new(weights).context("the list of municipalities has no inhabitants")
     }
 }
 
@@ -96,16 +107,14 @@ impl Municipality {
     }
 }
 
-fn rows<R, T>(path: &Path, convert: fn(R) -> Result<T>) -> Result<Vec<T>>
+fn rows<R, T>(name: &str, text: &str, convert: fn(R) -> Result<T>) -> Result<Vec<T>>
 where
     R: for<'de> Deserialize<'de>,
 {
-    let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
     let rows = reader.deserialize().enumerate().map(|(index, row)| {
         // Line 1 is the heading.
-        row.map_err(anyhow::Error::from)
-            .and_then(convert)
-            .with_context(|| format!("{} line {}", path.display(), index + 2))
+        row.map_err(anyhow::Error::from).and_then(convert).with_context(|| format!("{name} line {}", index + 2))
     });
     rows.collect()
 }
@@ -131,11 +140,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::workspace;
 
     #[test]
     fn the_shipped_lists_are_complete() {
-        let lists = Lists::read(&workspace::root()).unwrap();
+        let lists = Lists::shipped().unwrap();
         assert_eq!(lists.municipalities.len(), 10_952);
         assert_eq!(lists.services.len(), 4_813);
         let inhabitants: u64 = lists.municipalities.iter().map(|m| m.population).sum();

@@ -12,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 static TOLD_TO_STOP: AtomicBool = AtomicBool::new(false);
 
 /// Takes the signals from now on. A second one ends the process at once.
+///
+/// # Errors
+/// The signals cannot be taken.
 pub fn watch() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot watch signals")?;
     let (mut terminate, mut interrupt) = {
@@ -31,8 +34,16 @@ pub fn watch() -> Result<()> {
     Ok(())
 }
 
+/// Whether a signal has come.
+pub fn told() -> bool {
+    TOLD_TO_STOP.load(Ordering::Relaxed)
+}
+
 /// Fails once a signal has come.
+///
+/// # Errors
+/// A signal has come.
 pub fn check() -> Result<()> {
-    ensure!(!TOLD_TO_STOP.load(Ordering::Relaxed), "told to stop by a signal");
+    ensure!(!told(), "told to stop by a signal");
     Ok(())
 }

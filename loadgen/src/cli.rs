@@ -1,0 +1,327 @@
+//! The command line: a scenario, what differs from it, where it runs, and where results go.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::live::Live;
+use crate::run;
+use crate::scenario::{PayloadShare, Scenario, algorithms, file};
+use crate::schedule::Shape;
+use crate::slo::Slo;
+use crate::stand::{Building, Given, Stand};
+use crate::{forger, interrupt, report, sink, source, storm, units};
+
+/// Exit status when nothing could be measured: usage, configuration, a process that failed.
+const COULD_NOT_RUN: u8 = 3;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "kernpost-loadgen",
+    version,
+    about = "Load tests of a Kernpost network: open loop, every message accounted for, the generator itself watched",
+    after_long_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    process: Option<Process>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// The other processes of a test; started by this program, not by people.
+#[derive(Debug, Subcommand)]
+enum Process {
+    /// Sends
+    #[command(hide = true)]
+    Source { job: PathBuf },
+    /// Receives
+    #[command(hide = true)]
+    Sink { job: PathBuf },
+    /// Sends with broken signatures
+    #[command(hide = true)]
+    Forger { job: PathBuf },
+    /// Leaves and comes back
+    #[command(hide = true)]
+    Storm { job: PathBuf },
+}
+
+const AFTER_HELP: &str = "\
+EXAMPLES
+  A first look, everything started here and taken down again:
+    kernpost-loadgen --self-contained --rate 2000/s --duration 10s --slo 'p99<20ms,lost=0'
+  As fast as it goes, results for a program:
+    kernpost-loadgen --self-contained --max --recipients 4 --payload 1KiB --json result.json
+
+EXIT STATUS
+  0  everything held
+  1  an objective was missed, or a check of the results failed
+  2  the generator itself was the bottleneck: the numbers say nothing about the network
+  3  nothing could be measured: wrong options, a process that did not start, told to stop";
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Start routers, source and sink here, with keys, certificates and directory of their own
+    #[arg(long, help_heading = "Network")]
+    self_contained: bool,
+    /// The router's program [default: kernpost-router beside this program]
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    router_bin: Option<PathBuf>,
+    /// Keep everything that is started in this new folder: configurations, keys, logs
+    #[arg(long, value_name = "FOLDER", help_heading = "Network")]
+    folder: Option<PathBuf>,
+    /// Use a given network: the configuration of the endpoints that send
+    #[arg(long, value_name = "FILE", conflicts_with = "self_contained", help_heading = "Network")]
+    config: Option<PathBuf>,
+    /// The configuration of the endpoints that receive; without it they receive elsewhere
+    #[arg(long, value_name = "FILE", requires = "config", help_heading = "Network")]
+    sink_config: Option<PathBuf>,
+    /// Send to this service and jurisdiction of the given network; may be repeated
+    #[arg(long, value_name = "SERVICE:ARS", requires = "config", help_heading = "Network")]
+    to: Vec<String>,
+    /// Admin interface of a router of the given network, host:port; may be repeated, the senders' router first
+    #[arg(long, value_name = "ADDRESS", requires = "config", help_heading = "Network")]
+    admin: Vec<String>,
+    /// Process id of a router of the given network on this machine; may be repeated, in the order of --admin
+    #[arg(long, value_name = "PID", requires = "config", help_heading = "Network")]
+    router_pid: Vec<u32>,
+    /// Routers between senders and recipients: 1 or 2
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    routers: Option<usize>,
+    /// Sending endpoints
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    senders: Option<usize>,
+    /// Links the senders are spread over
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    sender_links: Option<usize>,
+    /// Receiving endpoints
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    recipients: Option<usize>,
+    /// Links the recipients are spread over
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    recipient_links: Option<usize>,
+    /// Signing algorithm of every endpoint: esp256, ed25519, esp384, ml-dsa-65, or hybrid
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    algorithm: Option<String>,
+    /// Routes in the directory; above 0 a directory of generated routes
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    routes: Option<usize>,
+    /// A key of the routers' configuration, such as 'router.workers=2'; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Network")]
+    router_set: Vec<String>,
+    /// Where the sink's journal lies
+    #[arg(long, value_name = "PLACE", default_value = "disk", value_parser = ["disk", "memory"], help_heading = "Network")]
+    journal: String,
+
+    /// A scenario file, or the name of a ready one
+    #[arg(long, value_name = "FILE|NAME", help_heading = "Load")]
+    scenario: Option<String>,
+    /// Messages per second, such as 1500/s or 20k
+    #[arg(long, value_name = "RATE", conflicts_with_all = ["max", "ramp"], help_heading = "Load")]
+    rate: Option<String>,
+    /// From one rate to another over the duration, such as 1k..20k
+    #[arg(long, value_name = "FROM..TO", conflicts_with = "max", help_heading = "Load")]
+    ramp: Option<String>,
+    /// As fast as it goes: the next message starts as soon as fewer than --in-flight are under way
+    #[arg(long, help_heading = "Load")]
+    max: bool,
+    /// How long is measured, such as 30s
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    duration: Option<String>,
+    /// How long messages are sent before that, unmeasured
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    warm_up: Option<String>,
+    /// Payload of every message, such as 1KiB
+    #[arg(long, value_name = "SIZE", help_heading = "Load")]
+    payload: Option<String>,
+    /// Messages under way at most
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    in_flight: Option<usize>,
+    /// How long a message may take until its outcome is refused or undecided
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    timeout: Option<String>,
+    /// Draws the same messages again
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    seed: Option<u64>,
+    /// Receipts per second that the generator verifies again, offline
+    #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Load")]
+    recheck: u32,
+
+    /// Objectives, such as 'p99<5ms,lost=0,rate>=1000/s'; replaces those of the scenario
+    #[arg(long, value_name = "OBJECTIVES", help_heading = "Results")]
+    slo: Option<String>,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    json: Option<PathBuf>,
+    /// No terminal view: one line a second on standard error
+    #[arg(long, help_heading = "Results")]
+    no_tui: bool,
+    /// Nothing while it runs
+    #[arg(long, short, help_heading = "Results")]
+    quiet: bool,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            let _ = error.print();
+            // 2 is taken: it says that the generator was the bottleneck.
+            return if error.use_stderr() { ExitCode::from(COULD_NOT_RUN) } else { ExitCode::SUCCESS };
+        }
+    };
+    log();
+    let done = match &line.process {
+        Some(Process::Source { job }) => source::process(job).map(|()| 0),
+        Some(Process::Sink { job }) => sink::process(job).map(|()| 0),
+        Some(Process::Forger { job }) => forger::process(job).map(|()| 0),
+        Some(Process::Storm { job }) => storm::process(job).map(|()| 0),
+        None => conduct(&line.options),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("kernpost-loadgen: {error:#}");
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}
+
+fn conduct(options: &Options) -> Result<u8> {
+    let scenario = options.scenario()?;
+    let building = options.building()?;
+    interrupt::watch()?;
+    let mut live = if options.quiet { Live::Quiet } else { Live::plain() };
+    let said = |what: &str| {
+        if !options.quiet {
+            eprintln!("{what}");
+        }
+    };
+    let mut stand = Stand::build(&scenario, &building, &said)?;
+    let measured = run::run(&mut stand, &scenario, options.self_contained, &mut live);
+    let well = stand.take_down();
+    let measured = measured?;
+    report::print(&measured);
+    if let Some(path) = &options.json {
+        report::write_json(path, &measured)?;
+    }
+    if !well? {
+        bail!("a router did not stop well");
+    }
+    Ok(measured.exit_status)
+}
+
+impl Options {
+    fn scenario(&self) -> Result<Scenario> {
+        let mut scenario = match &self.scenario {
+            Some(name) => file::load(name)?,
+            None => Scenario::default(),
+        };
+        let wrong = |option: &'static str| move |error: String| anyhow::anyhow!("--{option}: {error}");
+        let network = &mut scenario.network;
+        set(&mut network.routers, self.routers);
+        set(&mut network.senders, self.senders);
+        set(&mut network.recipients, self.recipients);
+        network.sender_links = self.sender_links.unwrap_or(network.sender_links.min(network.senders));
+        network.recipient_links = self.recipient_links.unwrap_or(network.recipient_links.min(network.recipients));
+        set(&mut network.routes, self.routes);
+        if let Some(name) = &self.algorithm {
+            network.algorithms = vec![algorithms(name).map_err(wrong("algorithm"))?];
+        }
+        for setting in &self.router_set {
+            let table: toml::Table = setting.parse().with_context(|| format!("--router-set {setting}"))?;
+            crate::network::config::merge(&mut network.router, &table);
+        }
+        let load = &mut scenario.load;
+        if let Some(rate) = &self.rate {
+            load.shape = Shape::Steady(units::rate(rate).map_err(wrong("rate"))?);
+        }
+        if let Some(ramp) = &self.ramp {
+            let (from, to) = ramp.split_once("..").context("--ramp: write two rates, such as 1k..20k")?;
+            let rate = |text: &str| units::rate(text).map_err(wrong("ramp"));
+            load.shape = Shape::Ramp { from: rate(from)?, to: rate(to)? };
+        }
+        if self.max {
+            (load.shape, load.burst) = (Shape::Closed, None);
+        }
+        let time = |slot: &mut Duration, text: &Option<String>, option: &'static str| -> Result<()> {
+            if let Some(text) = text {
+                *slot = units::duration(text).map_err(wrong(option))?;
+            }
+            Ok(())
+        };
+        time(&mut load.duration, &self.duration, "duration")?;
+        time(&mut load.warm_up, &self.warm_up, "warm-up")?;
+        time(&mut load.timeout, &self.timeout, "timeout")?;
+        if let Some(payload) = &self.payload {
+            load.payload = vec![PayloadShare::exactly(units::size(payload).map_err(wrong("payload"))?)];
+        }
+        set(&mut load.in_flight, self.in_flight);
+        set(&mut load.seed, self.seed);
+        if let Some(slo) = &self.slo {
+            scenario.slo = slo.parse::<Slo>().map_err(wrong("slo"))?;
+        }
+        let problems = scenario.problems();
+        if problems.is_empty() { Ok(scenario) } else { bail!("this cannot be run:\n  {}", problems.join("\n  ")) }
+    }
+
+    fn building(&self) -> Result<Building> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let beside = program.with_file_name("kernpost-router");
+        let router_program = self.router_bin.clone().unwrap_or(beside);
+        if !self.self_contained && self.config.is_none() {
+            bail!("say where to run: --self-contained, or --config FILE for a given network");
+        }
+        if self.self_contained && !router_program.is_file() {
+            bail!("there is no {}: build kernpost-router, or name it with --router-bin", router_program.display());
+        }
+        Ok(Building {
+            program,
+            router_program,
+            folder: self.folder.clone(),
+            journal_on_disk: self.journal == "disk",
+            checks_per_s: self.recheck,
+            given: self.given()?,
+        })
+    }
+
+    fn given(&self) -> Result<Option<Given>> {
+        let Some(senders) = &self.config else { return Ok(None) };
+        if self.to.is_empty() {
+            bail!("--config needs --to SERVICE:ARS, at least once: what to send, and where");
+        }
+        let target = |text: &String| {
+            let (service, jurisdiction) = text.split_once(':').with_context(|| {
+                format!("--to {text}: write a service key and an ARS, such as 99050012104000:147130000000")
+            })?;
+            Ok((service.to_owned(), jurisdiction.to_owned()))
+        };
+        Ok(Some(Given {
+            senders: senders.clone(),
+            recipients: self.sink_config.clone(),
+            admins: self.admin.clone(),
+            pids: self.router_pid.clone(),
+            targets: self.to.iter().map(target).collect::<Result<_>>()?,
+        }))
+    }
+}
+
+fn set<T>(slot: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *slot = given;
+    }
+}

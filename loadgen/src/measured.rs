@@ -1,0 +1,424 @@
+//! What came of one run, as plain numbers: the stable form of `--json`, and what reports are made from.
+//!
+//! Field names carry their units: `_us` microseconds, `_bytes`, `_per_s`. Shares are 0..=1 unless they are called percent.
+//! A field is added, never renamed or removed, without raising [`FORMAT`].
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::accounting::Counts;
+use crate::bottleneck::Verdict;
+use crate::latencies::Summary;
+use crate::slo::{Judgement, Name, Values};
+use crate::talk::Progress;
+
+/// Version of the JSON form.
+pub const FORMAT: u32 = 1;
+
+/// One run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Version of this program.
+    pub version: &'static str,
+    /// When it began, RFC 3339.
+    pub began: String,
+    /// What was asked for.
+    pub asked: Asked,
+    /// Messages per second.
+    pub rate: Rate,
+    /// Outcomes of the messages intended in the measured time.
+    pub outcomes: Outcomes,
+    /// From the intended start to the verified receipt. In a closed run from the actual start.
+    pub latency_us: Summary,
+    /// From the actual start to the verified receipt: what coordinated omission would have reported.
+    pub service_us: Summary,
+    /// From the intended start until the sink had it; none when the sink is elsewhere.
+    pub one_way_us: Option<Summary>,
+    /// Mean entries of a bundle.
+    pub bundle_fill: Fill,
+    /// Routers, the senders' first.
+    pub routers: Vec<Router>,
+    /// All routers together.
+    pub all_routers: AllRouters,
+    /// UDP payload bytes on links.
+    pub links: Links,
+    /// Source and sink.
+    pub generator: Generator,
+    /// What the generator checked of itself and of the network.
+    pub checks: Checks,
+    /// Broken signatures sent on purpose.
+    pub bad_signatures: Option<BadSignatures>,
+    /// Links that came and went.
+    pub reconnects: Option<Reconnects>,
+    /// The parts of a message's way.
+    pub stages: Vec<Stage>,
+    /// Several moments a second.
+    pub series: Vec<Moment>,
+    /// Percentile, µs, messages up to there.
+    pub percentiles: Vec<(f64, u64, u64)>,
+    /// Objectives with what was measured.
+    pub slo: Vec<Judgement>,
+    /// What limited the run.
+    pub limited: Verdict,
+    /// 0 everything held; 1 an objective was missed or a check failed; 2 the generator was the bottleneck.
+    pub exit_status: u8,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Asked {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// What it shows.
+    pub about: String,
+    /// Sending endpoints; none when the network was given.
+    pub senders: usize,
+    /// Receiving endpoints.
+    pub recipients: usize,
+    /// Links of the senders.
+    pub sender_links: usize,
+    /// Links of the recipients.
+    pub recipient_links: usize,
+    /// Routers.
+    pub routers: usize,
+    /// Whether the network was started here.
+    pub self_contained: bool,
+    /// Signing algorithms.
+    pub algorithms: Vec<String>,
+    /// `closed`, `steady` or `ramp`.
+    pub shape: &'static str,
+    /// Mean payload as promised by the distribution.
+    pub payload_mean_bytes: f64,
+    /// Messages under way at most.
+    pub in_flight: usize,
+    /// Measured time.
+    pub duration_s: f64,
+    /// Unmeasured time before.
+    pub warm_up_s: f64,
+    /// Draws the same messages again.
+    pub seed: u64,
+    /// `disk` or `memory`.
+    pub journal: &'static str,
+}
+
+/// Messages per second in the measured time.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Rate {
+    /// Intended. In a closed run: started.
+    pub offered_per_s: f64,
+    /// With an outcome.
+    pub achieved_per_s: f64,
+}
+
+/// What became of the messages intended in the measured time.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Outcomes {
+    /// Each outcome by number.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Without any outcome when waiting was over.
+    pub lost: u64,
+    /// Handed to a recipient more than once; none when the sink is elsewhere.
+    pub duplicates: Option<u64>,
+    /// Codes of everything but deliveries, the whole run.
+    pub codes: BTreeMap<String, u64>,
+}
+
+/// Mean entries of a bundle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Fill {
+    /// As the sender wrote it.
+    pub sent: f64,
+    /// As the last router handed it on, after splitting; none when it cannot be asked.
+    pub forwarded: Option<f64>,
+    /// Receipts in one frame as the recipient wrote it; none when the sink is elsewhere.
+    pub receipts: Option<f64>,
+}
+
+/// One router in the measured time.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Router {
+    /// Its id.
+    pub name: String,
+    /// CPU time for one message; none when the process is not on this machine.
+    pub cpu_us_per_message: Option<f64>,
+    /// Cores used.
+    pub cpu_cores: Option<f64>,
+    /// Threads by CPU, largest first: name, share of a core.
+    pub threads: Vec<(String, f64)>,
+    /// Root signatures checked with public-key cryptography, for one message.
+    pub signature_checks_per_message: Option<f64>,
+    /// Root signatures found among those checked before, for one message.
+    pub root_cache_hits_per_message: Option<f64>,
+    /// Payload digests computed, for one message.
+    pub digest_checks_per_message: Option<f64>,
+    /// Entries received from senders or other routers.
+    pub entries_received: Option<u64>,
+    /// Bundle parts received.
+    pub parts_received: Option<u64>,
+    /// Bundle parts sent on.
+    pub parts_sent: Option<u64>,
+    /// Entries that had to wait for onward credit.
+    pub entries_waited: Option<u64>,
+    /// Resident memory at the end.
+    pub resident_bytes: Option<u64>,
+    /// Most resident memory since its start.
+    pub peak_bytes: Option<u64>,
+    /// Routes in its table.
+    pub routes: Option<u64>,
+}
+
+/// All routers together.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct AllRouters {
+    /// CPU time for one message.
+    pub cpu_us_per_message: Option<f64>,
+    /// Signature checks for one message.
+    pub signature_checks_per_message: Option<f64>,
+    /// Resident memory of the largest.
+    pub largest_resident_bytes: Option<u64>,
+}
+
+/// UDP payload bytes for one message.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Links {
+    /// Senders' links together.
+    pub sender: Option<LinkBytes>,
+    /// Recipients' links together.
+    pub recipient: Option<LinkBytes>,
+    /// The link between two routers, as the first sees it.
+    pub between_routers: Option<LinkBytes>,
+}
+
+/// UDP payload bytes for one message on one kind of link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct LinkBytes {
+    /// Towards the router.
+    pub to_router_per_message: f64,
+    /// From the router.
+    pub from_router_per_message: f64,
+    /// Mean message payload.
+    pub payload_per_message: f64,
+    /// Both directions together, less the message payload.
+    pub overhead_per_message: f64,
+}
+
+/// Source and sink in the measured time.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Generator {
+    /// How late messages started although there was room.
+    pub late_us: Summary,
+    /// Share of the messages that waited for room.
+    pub held_back: f64,
+    /// Cores used by the source.
+    pub source_cores: f64,
+    /// Cores used by the sink.
+    pub sink_cores: f64,
+    /// Threads of both by CPU, largest first: process, name, share of a core.
+    pub threads: Vec<(String, String, f64)>,
+    /// Share of the machine's CPU that was idle.
+    pub machine_idle: f64,
+    /// Cores of the machine.
+    pub machine_cores: usize,
+}
+
+/// What was checked. Everything here has to be as its description says, or the run fails.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Checks {
+    /// Messages of the whole run; each has exactly one outcome.
+    pub messages: u64,
+    /// Without an outcome at the end. Has to be 0.
+    pub open: u64,
+    /// Outcomes for messages that had one. Has to be 0.
+    pub outcome_faults: u64,
+    /// Receipts verified by the library: every one.
+    pub receipts_verified: u64,
+    /// Receipts it did not believe. Has to be 0.
+    pub receipts_invalid: u64,
+    /// Receipts verified a second time, offline, by the generator.
+    pub receipts_rechecked: u64,
+    /// Share of all receipts that is.
+    pub recheck_share: f64,
+    /// Of these, failures. Has to be 0.
+    pub recheck_failures: u64,
+    /// Different messages that the sink saw; none when it is elsewhere.
+    pub sink_unique: Option<u64>,
+    /// Whether the sink saw every message that has a receipt, and without undecided ones no other.
+    pub sink_agrees: Option<bool>,
+    /// Messages that the sink saw twice. Has to be 0.
+    pub sink_duplicates: Option<u64>,
+    /// Whether every router's ledger balances with nothing in flight; none when none can be asked.
+    pub ledgers_balance: Option<bool>,
+}
+
+impl Checks {
+    /// What failed, one line each.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        let mut fail = |failed: bool, what: String| {
+            if failed {
+                failures.push(what);
+            }
+        };
+        fail(self.outcome_faults > 0, format!("{} second outcomes for one message", self.outcome_faults));
+        fail(self.receipts_invalid > 0, format!("{} receipts that prove nothing", self.receipts_invalid));
+        fail(self.recheck_failures > 0, format!("{} receipts that fail offline", self.recheck_failures));
+        fail(self.sink_duplicates.unwrap_or(0) > 0, "messages were handed over twice".to_owned());
+        fail(self.sink_agrees == Some(false), "receipts and what the sink saw differ".to_owned());
+        fail(self.ledgers_balance == Some(false), "a router's ledger does not balance".to_owned());
+        failures
+    }
+}
+
+/// Messages with broken signatures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, serde::Deserialize)]
+pub struct BadSignatures {
+    /// Sent.
+    pub sent: u64,
+    /// Refused as they have to be.
+    pub refused: u64,
+    /// With any other settlement. Has to be 0.
+    pub accepted: u64,
+}
+
+/// Links that came and went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, serde::Deserialize)]
+pub struct Reconnects {
+    /// Links of the storm.
+    pub links: u64,
+    /// Storms.
+    pub storms: u64,
+    /// Links attached again, of all storms together.
+    pub attached: u64,
+    /// Links that were not attached again before the next storm.
+    pub missed: u64,
+    /// From the beginning of a storm until all were attached again: worst, ms.
+    pub worst_ms: u64,
+}
+
+/// A part of a message's way.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stage {
+    /// Name: sign, wire, route, verify, settle.
+    pub name: &'static str,
+    /// µs.
+    pub us: f64,
+    /// What it is, and whether it was measured or derived.
+    pub definition: String,
+    /// Whether it was measured directly.
+    pub measured: bool,
+}
+
+/// A moment of the run.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Moment {
+    /// After the beginning, s.
+    pub at_s: f64,
+    /// Messages per second offered since the last moment.
+    pub offered_per_s: f64,
+    /// Messages per second that ended since the last moment.
+    pub ended_per_s: f64,
+    /// Messages without an outcome.
+    pub open: u64,
+    /// Median of those that ended, µs.
+    pub p50_us: u64,
+    /// 99 of 100, µs.
+    pub p99_us: u64,
+    /// Slowest, µs.
+    pub max_us: u64,
+    /// Mean entries of a bundle since the last moment.
+    pub bundle_fill: f64,
+    /// Cores used by all routers since the last moment.
+    pub router_cores: f64,
+}
+
+impl Moment {
+    /// From two progress lines.
+    #[must_use]
+    pub fn between(before: &Progress, now: &Progress, router_cores: f64) -> Self {
+        let seconds = (float(now.at_us.saturating_sub(before.at_us)) / 1e6).max(1e-6);
+        let bundles = now.bundles.saturating_sub(before.bundles);
+        Self {
+            at_s: float(now.at_us) / 1e6,
+            offered_per_s: float(now.intended.saturating_sub(before.intended)) / seconds,
+            ended_per_s: float(now.counts.ended().saturating_sub(before.counts.ended())) / seconds,
+            open: now.counts.open(),
+            p50_us: now.latency.p50,
+            p99_us: now.latency.p99,
+            max_us: now.latency.max,
+            bundle_fill: ratio(now.attempts.saturating_sub(before.attempts), bundles),
+            router_cores,
+        }
+    }
+}
+
+impl Measured {
+    /// What objectives are judged by.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        let mut values = Values::default();
+        let counts = &self.outcomes.counts;
+        let with_receipt = counts.delivered + counts.rejected;
+        if with_receipt > 0 {
+            let latency = &self.latency_us;
+            let times = [
+                (Name::P50, latency.p50),
+                (Name::P90, latency.p90),
+                (Name::P99, latency.p99),
+                (Name::P999, latency.p999),
+                (Name::Max, latency.max),
+            ];
+            times.into_iter().for_each(|(name, us)| values.set(name, float(us)));
+        }
+        for (name, count) in [
+            (Name::Lost, self.outcomes.lost),
+            (Name::Rejected, counts.rejected),
+            (Name::Refused, counts.refused),
+            (Name::Expired, counts.expired),
+            (Name::Undecided, counts.undecided),
+            (Name::Custody, counts.custody),
+        ] {
+            values.set(name, float(count));
+        }
+        values.set(Name::Rate, self.rate.achieved_per_s);
+        values.set(Name::Offered, self.rate.offered_per_s);
+        values.set(Name::Delivered, 100.0 * ratio(counts.delivered, counts.started));
+        values.set(Name::RefusedShare, 100.0 * ratio(counts.refused, counts.started));
+        values.set(Name::Fill, self.bundle_fill.sent);
+        let busiest = self.routers.iter().filter_map(|router| router.cpu_cores).reduce(f64::max);
+        let optional = [
+            (Name::OneWayP99, self.one_way_us.map(|one_way| float(one_way.p99))),
+            (Name::Duplicates, self.outcomes.duplicates.map(float)),
+            (Name::BadAccepted, self.bad_signatures.map(|bad| float(bad.accepted))),
+            (Name::Cpu, busiest.map(|cores| 100.0 * cores)),
+            (Name::CpuPerMessage, self.all_routers.cpu_us_per_message),
+            (Name::Checks, self.all_routers.signature_checks_per_message),
+            (Name::Memory, self.all_routers.largest_resident_bytes.map(float)),
+            (Name::Overhead, self.links.sender.map(|link| link.overhead_per_message)),
+            (Name::OverheadRecipient, self.links.recipient.map(|link| link.overhead_per_message)),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                values.set(name, value);
+            }
+        }
+        values
+    }
+}
+
+/// A count as a number to calculate with.
+#[expect(clippy::cast_precision_loss, reason = "counts, bytes and microseconds of a run stay far below 2^53")]
+#[must_use]
+pub fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// A quotient; 0 of nothing.
+#[must_use]
+pub fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+}

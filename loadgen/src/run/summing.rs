@@ -1,0 +1,287 @@
+//! From what was gathered to what is reported: differences, quotients, verdicts.
+
+use std::collections::BTreeMap;
+
+use super::{Gathered, Look};
+use crate::bottleneck::{self, Signs};
+use crate::latencies::{Latencies, Recorded, Summary};
+use crate::layout::Part;
+use crate::measured::{
+    AllRouters, Asked, Checks, FORMAT, Fill, Generator, LinkBytes, Links, Measured, Outcomes, Rate, Router, Stage,
+    float, ratio,
+};
+use crate::metrics_page::Page;
+use crate::procfs::{Cpu, Used};
+use crate::scenario::Scenario;
+use crate::schedule::Shape;
+use crate::stand::{RouterSeen, Stand};
+use crate::talk::{SinkResult, SourceResult};
+
+/// Threads listed of each process.
+const THREADS: usize = 6;
+
+pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathered: Gathered) -> Measured {
+    let source = &gathered.source;
+    let window_s = (float(gathered.last.at_us.saturating_sub(gathered.first.at_us)) / 1e6).max(1e-6);
+    let ended = source.ended_in_window;
+    let routers: Vec<Router> = (0..stand.routers.len())
+        .filter_map(|number| stand.routers.get(number).map(|seen| router(number, seen, &gathered, window_s, ended)))
+        .collect();
+    let rate = Rate {
+        offered_per_s: float(source.intended) / (float(source.window_us) / 1e6).max(1e-6),
+        achieved_per_s: float(ended) / (float(source.window_us) / 1e6).max(1e-6),
+    };
+    let latency = merged(&source.latency);
+    let generator = generator(&gathered, window_s);
+    let signs = signs(scenario, source, rate, &generator, &routers);
+    let checks = checks(&gathered);
+    let mut measured = Measured {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION"),
+        began: gathered.began.to_string(),
+        asked: asked(scenario, stand, self_contained),
+        rate,
+        outcomes: Outcomes {
+            counts: source.measured,
+            lost: source.measured.open(),
+            duplicates: gathered.sink.as_ref().map(|sink| sink.duplicates),
+            codes: source.codes.clone(),
+        },
+        latency_us: latency.summary(),
+        service_us: summary(&source.service),
+        one_way_us: gathered.sink.as_ref().map(|sink| summary(&sink.one_way)),
+        bundle_fill: fill(source, gathered.sink.as_ref(), &gathered),
+        all_routers: all_routers(&routers),
+        links: links(&gathered, source),
+        generator,
+        checks,
+        bad_signatures: gathered.bad_signatures,
+        reconnects: gathered.reconnects,
+        stages: Vec::new(),
+        series: gathered.series,
+        percentiles: latency.percentiles(),
+        slo: Vec::new(),
+        limited: bottleneck::judge(&signs),
+        exit_status: 0,
+        routers,
+    };
+    measured.stages = stages(&measured, &gathered.after);
+    measured.slo = scenario.slo.judge(&measured.values());
+    let missed = measured.slo.iter().any(|judgement| !judgement.met);
+    let failed = !measured.checks.failures().is_empty() || measured.bad_signatures.is_some_and(|bad| bad.accepted > 0);
+    // A broken check is never excused by a slow generator.
+    measured.exit_status = match () {
+        () if failed => 1,
+        () if measured.limited.generator_bound() => 2,
+        () if missed => 1,
+        () => 0,
+    };
+    measured
+}
+
+fn merged(recorded: &Recorded) -> Latencies {
+    let mut latencies = Latencies::new();
+    latencies.add(recorded);
+    latencies
+}
+
+fn summary(recorded: &Recorded) -> Summary {
+    merged(recorded).summary()
+}
+
+fn asked(scenario: &Scenario, stand: &Stand, self_contained: bool) -> Asked {
+    let (network, load) = (&scenario.network, &scenario.load);
+    let algorithm = |names: &Vec<kernpost_codecs::key::Algorithm>| {
+        names.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join("+")
+    };
+    Asked {
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        senders: network.senders,
+        recipients: network.recipients,
+        sender_links: network.sender_links,
+        recipient_links: network.recipient_links,
+        routers: stand.routers.len(),
+        self_contained,
+        algorithms: network.algorithms.iter().map(algorithm).collect(),
+        shape: match load.shape {
+            Shape::Closed => "closed",
+            Shape::Steady(_) => "steady",
+            Shape::Ramp { .. } => "ramp",
+        },
+        payload_mean_bytes: load.mean_payload(),
+        in_flight: load.in_flight,
+        duration_s: load.duration.as_secs_f64(),
+        warm_up_s: load.warm_up.as_secs_f64(),
+        seed: load.seed,
+        journal: if stand.journal_on_disk { "disk" } else { "memory" },
+    }
+}
+
+fn difference(gathered: &Gathered, number: usize, metric: &str) -> Option<f64> {
+    let page = |pages: &[Option<Page>]| pages.get(number).and_then(Option::as_ref).map(|page| page.sum(metric));
+    Some(page(&gathered.after)? - page(&gathered.before)?)
+}
+
+/// Samples count from 0 upwards and are whole.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters")]
+fn count(value: f64) -> u64 {
+    value.max(0.0).round() as u64
+}
+
+fn used(now: Option<&Cpu>, before: Option<&Cpu>) -> Option<Used> {
+    Some(now?.since(before?))
+}
+
+fn router(number: usize, seen: &RouterSeen, gathered: &Gathered, window_s: f64, ended: u64) -> Router {
+    let at = |look: &Look| look.routers.get(number).cloned().flatten();
+    let used = used(at(&gathered.last).as_ref(), at(&gathered.first).as_ref());
+    let sum = |metric: &str| difference(gathered, number, metric);
+    let entries = sum("kernpost_entries_received_total").filter(|entries| *entries > 0.0);
+    let per_entry = |metric: &str| sum(metric).zip(entries).map(|(value, entries)| value / entries);
+    let memory = gathered.memory.get(number).copied().flatten();
+    let routes =
+        gathered.after.get(number).and_then(Option::as_ref).map(|page| count(page.sum("kernpost_table_routes")));
+    Router {
+        name: seen.name.clone(),
+        cpu_us_per_message: used.as_ref().filter(|_| ended > 0).map(|used| float(used.total_ns) / 1e3 / float(ended)),
+        cpu_cores: used.as_ref().map(|used| float(used.total_ns) / 1e9 / window_s),
+        threads: used.iter().flat_map(|used| threads(used, window_s)).take(THREADS).collect(),
+        signature_checks_per_message: per_entry("kernpost_signature_checks_total"),
+        root_cache_hits_per_message: per_entry("kernpost_root_cache_hits_total"),
+        digest_checks_per_message: per_entry("kernpost_digest_checks_total"),
+        entries_received: entries.map(count),
+        parts_received: sum("kernpost_parts_received_total").map(count),
+        parts_sent: sum("kernpost_parts_sent_total").map(count),
+        entries_waited: sum("kernpost_entries_waited_total").map(count),
+        resident_bytes: memory.map(|memory| memory.resident),
+        peak_bytes: memory.map(|memory| memory.peak),
+        routes,
+    }
+}
+
+fn threads(used: &Used, window_s: f64) -> Vec<(String, f64)> {
+    used.threads.iter().map(|(name, ns)| (name.clone(), float(*ns) / 1e9 / window_s)).collect()
+}
+
+fn all_routers(routers: &[Router]) -> AllRouters {
+    let sum = |of: fn(&Router) -> Option<f64>| {
+        let known: Option<Vec<f64>> = routers.iter().map(of).collect();
+        known.filter(|known| !known.is_empty()).map(|known| known.iter().sum())
+    };
+    AllRouters {
+        cpu_us_per_message: sum(|router| router.cpu_us_per_message),
+        signature_checks_per_message: sum(|router| router.signature_checks_per_message),
+        largest_resident_bytes: routers.iter().filter_map(|router| router.resident_bytes).max(),
+    }
+}
+
+fn fill(source: &SourceResult, sink: Option<&SinkResult>, gathered: &Gathered) -> Fill {
+    let last = gathered.after.len().checked_sub(1);
+    let forwarded = last.and_then(|last| {
+        let entries = difference(gathered, last, "kernpost_entries_forwarded_total")?;
+        let parts = difference(gathered, last, "kernpost_parts_sent_total")?;
+        (parts > 0.0).then(|| entries / parts)
+    });
+    Fill {
+        sent: ratio(source.attempts, source.bundles),
+        forwarded,
+        receipts: sink.map(|sink| ratio(sink.receipts, sink.receipt_frames)),
+    }
+}
+
+fn links(gathered: &Gathered, source: &SourceResult) -> Links {
+    let payload = ratio(source.payload_bytes, source.measured.started);
+    let last = gathered.after.len().saturating_sub(1);
+    let at = |number: usize, part: &str| {
+        let fits = |labels: &BTreeMap<String, String>| labels.get("peer").is_some_and(|peer| peer.contains(part));
+        let before = gathered.before.get(number)?.as_ref()?;
+        let after = gathered.after.get(number)?.as_ref()?;
+        let bytes = |metric: &str| after.sum_where(metric, fits) - before.sum_where(metric, fits);
+        // Every entry that came in, asks and resends included, as far as it went on.
+        let entries =
+            difference(gathered, number, "kernpost_entries_received_total").filter(|entries| *entries > 0.0)?;
+        let to_router = bytes("kernpost_quic_received_bytes_total") / entries;
+        let from_router = bytes("kernpost_quic_sent_bytes_total") / entries;
+        (to_router + from_router > 0.0).then(|| LinkBytes {
+            to_router_per_message: to_router,
+            from_router_per_message: from_router,
+            payload_per_message: payload,
+            overhead_per_message: to_router + from_router - payload,
+        })
+    };
+    Links {
+        sender: at(0, Part::Sender.prefix()),
+        recipient: at(last, Part::Recipient.prefix()),
+        between_routers: (last > 0).then(|| at(0, "router/")).flatten(),
+    }
+}
+
+fn generator(gathered: &Gathered, window_s: f64) -> Generator {
+    let source = used(gathered.last.source.as_ref(), gathered.first.source.as_ref()).unwrap_or_default();
+    let sink = used(gathered.last.sink.as_ref(), gathered.first.sink.as_ref()).unwrap_or_default();
+    let named = |process: &str, used: &Used| {
+        let threads = threads(used, window_s).into_iter().take(THREADS);
+        threads.map(|(name, share)| (process.to_owned(), name, share)).collect::<Vec<_>>()
+    };
+    let mut all = named("source", &source);
+    all.extend(named("sink", &sink));
+    all.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let idle = gathered.last.machine.zip(gathered.first.machine).map(|((idle, total), (idle_before, total_before))| {
+        ratio(idle.saturating_sub(idle_before), total.saturating_sub(total_before))
+    });
+    Generator {
+        late_us: summary(&gathered.source.late),
+        held_back: ratio(gathered.source.held_back, gathered.source.measured.started),
+        source_cores: float(source.total_ns) / 1e9 / window_s,
+        sink_cores: float(sink.total_ns) / 1e9 / window_s,
+        threads: all,
+        machine_idle: idle.unwrap_or(1.0),
+        machine_cores: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn signs(scenario: &Scenario, source: &SourceResult, rate: Rate, generator: &Generator, routers: &[Router]) -> Signs {
+    let busiest = |router: &Router| router.threads.iter().map(|(_, share)| *share).reduce(f64::max);
+    Signs {
+        closed: scenario.load.shape == Shape::Closed,
+        late_p99_us: merged(&source.late).at(0.99),
+        offered_per_s: rate.offered_per_s,
+        achieved_per_s: rate.achieved_per_s,
+        held_back: generator.held_back,
+        generator: generator.threads.first().cloned(),
+        router: routers.iter().filter_map(busiest).reduce(f64::max),
+        generator_cores: generator.source_cores + generator.sink_cores,
+        router_cores: routers.iter().filter_map(|router| router.cpu_cores).sum(),
+        idle: generator.machine_idle,
+        machine_cores: float(generator.machine_cores as u64),
+        slow_on_purpose: scenario.faults.slow.is_some(),
+    }
+}
+
+fn checks(gathered: &Gathered) -> Checks {
+    let source = &gathered.source;
+    let sink = gathered.sink.as_ref();
+    // What is undecided may have been handed on; without such a message both sets are the same.
+    let exact = source.all.undecided + source.all.open() + source.all.other + source.all.custody == 0;
+    let agrees = sink
+        .map(|sink| if exact { sink.unique == source.receipted } else { sink.unique.count >= source.receipted.count });
+    Checks {
+        messages: source.all.started,
+        open: source.all.open(),
+        outcome_faults: source.faults,
+        receipts_verified: source.receipts,
+        receipts_invalid: source.invalid_receipts,
+        receipts_rechecked: source.rechecked,
+        recheck_share: ratio(source.rechecked, source.receipts),
+        recheck_failures: source.recheck_failures,
+        sink_unique: sink.map(|sink| sink.unique.count),
+        sink_agrees: agrees,
+        sink_duplicates: sink.map(|sink| sink.duplicates),
+        ledgers_balance: gathered.ledgers_balance.filter(|_| source.all.open() == 0),
+    }
+}
+
+fn stages(_measured: &Measured, _after: &[Option<Page>]) -> Vec<Stage> {
+    Vec::new()
+}

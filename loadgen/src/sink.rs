@@ -1,0 +1,142 @@
+//! The sink process: receives, remembers what it has seen, accepts or rejects, as slowly as it is told to.
+//!
+//! One client with every ordinary recipient and one further client for each slow one, each with a journal of its own
+//! whose group commits come before every receipt.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use kernpost_codecs::Code;
+use kernpost_endpoint::config::{Purpose, load};
+use kernpost_endpoint::{Client, Delivery};
+
+use crate::accounting::Seen;
+use crate::clock::mono_us;
+use crate::latencies::Latencies;
+use crate::message_id::Marks;
+use crate::source::{READY_WITHIN, commands, next, read_job};
+use crate::talk::{self, Answer, Command, SinkJob, SinkResult, Start};
+use crate::waiting;
+
+/// The code of rejections on purpose: the first one that belongs to applications (WIRE 8.4).
+const REJECTED: Code = Code(1_000);
+/// What is written into them.
+const PROBLEM: &str = "rejected on purpose by the load generator";
+/// How long leaving may take.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What has come since a run began.
+#[derive(Default)]
+struct Tally {
+    start: Option<Start>,
+    seen: Seen,
+    strange: u64,
+    one_way: Latencies,
+}
+
+/// Runs a sink until its standard input ends.
+///
+/// # Errors
+/// Nobody listens any more. Everything else is told as [`Answer::Failed`].
+pub fn process(job: &Path) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = serve(job, &mut out) {
+        talk::say(&mut out, &Answer::Failed(format!("sink: {error:#}")))?;
+    }
+    Ok(())
+}
+
+fn serve(job: &Path, out: &mut impl std::io::Write) -> Result<()> {
+    let job: SinkJob = read_job(job)?;
+    let commands = commands();
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let runtime = waiting::runtime()?;
+    let mut clients = Vec::new();
+    for (number, (config, journal)) in std::iter::once(&(job.config, job.journal)).chain(&job.slow).enumerate() {
+        let purpose = Purpose { journal: journal.clone(), receive: true, ..Purpose::default() };
+        let client = Arc::new(Client::start(load(config, &purpose)?)?);
+        let every = job.slowness.filter(|_| number > 0).map(|slow| Duration::from_secs_f64(1.0 / slow.rate));
+        let (receiver, tally) = (Arc::clone(&client), Arc::clone(&tally));
+        std::thread::Builder::new()
+            .name(format!("sink-{number}"))
+            .spawn(move || waiting::block_on(receive(&receiver, &tally, every)))?;
+        clients.push(client);
+    }
+    for client in &clients {
+        runtime.block_on(client.ready(READY_WITHIN))?;
+    }
+    talk::say(out, &Answer::Ready)?;
+    let mut before = totals(&clients);
+    while let Some(command) = next(&commands) {
+        match command {
+            Command::Start(start) => {
+                before = totals(&clients);
+                *tally.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Tally { start: Some(start), ..Tally::default() };
+            }
+            Command::Report => {
+                let result = result(&tally.lock().unwrap_or_else(PoisonError::into_inner), &clients, before);
+                talk::say(out, &Answer::Received(Box::new(result)))?;
+            }
+            Command::Stop => {}
+        }
+    }
+    for client in &clients {
+        runtime.block_on(client.close(LEAVE_WITHIN));
+    }
+    Ok(())
+}
+
+/// Takes and answers messages until the client ends; `every` is the least time from one answer to the next.
+async fn receive(client: &Client, tally: &Mutex<Tally>, every: Option<Duration>) {
+    let mut next = Instant::now();
+    while let Some(delivery) = client.receive().await {
+        if let Some(every) = every {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            next = next.max(Instant::now()) + every;
+        }
+        let reject = tally.lock().unwrap_or_else(PoisonError::into_inner).note(&delivery);
+        // The client has ended when this fails: then there is nobody to answer.
+        let _ =
+            if reject { delivery.reject(REJECTED, Some(PROBLEM.to_owned())).await } else { delivery.accept().await };
+    }
+}
+
+impl Tally {
+    /// Notes a message; true when it wants to be rejected.
+    fn note(&mut self, delivery: &Delivery) -> bool {
+        let marks = Marks::of(delivery.message.id);
+        let Some(start) = self.start.as_ref().filter(|start| start.run == marks.run) else {
+            self.strange += 1;
+            return marks.reject;
+        };
+        if self.seen.note(marks.number) && u64::from(marks.intended_us) >= start.warm_up_us {
+            self.one_way.record(mono_us().saturating_sub(start.at_us + u64::from(marks.intended_us)));
+        }
+        marks.reject
+    }
+}
+
+/// Receipts, their frames, entries refused: of all clients together since they started.
+fn totals(clients: &[Arc<Client>]) -> [u64; 3] {
+    clients.iter().fold([0; 3], |[receipts, frames, refused], client| {
+        let ledger = client.status().ledger;
+        [receipts + ledger.receipts_issued, frames + ledger.receipt_frames, refused + ledger.refused_entries]
+    })
+}
+
+fn result(tally: &Tally, clients: &[Arc<Client>], before: [u64; 3]) -> SinkResult {
+    let [receipts, frames, refused] = totals(clients);
+    let [receipts_before, frames_before, refused_before] = before;
+    SinkResult {
+        unique: tally.seen.unique(),
+        duplicates: tally.seen.duplicates(),
+        strange: tally.strange,
+        one_way: tally.one_way.recorded(),
+        receipts: receipts.saturating_sub(receipts_before),
+        receipt_frames: frames.saturating_sub(frames_before),
+        refused: refused.saturating_sub(refused_before),
+    }
+}

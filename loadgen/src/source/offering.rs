@@ -1,0 +1,353 @@
+//! One run of a source: start every message at its intended time, note every outcome when it comes.
+//!
+//! A single thread that polls outcomes, starts what is due, and parks until the next thing. The schedule does not wait
+//! for anybody: when as many messages as allowed are under way, later ones start late, and their latency counts from the
+//! intended time all the same.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::stream::{FuturesUnordered, Stream};
+use kernpost_endpoint::client::Status;
+use kernpost_endpoint::{Client, Outgoing, SendError, SendOutcome, Sent, client, offline};
+use kernpost_routing_table::Table;
+
+use super::drawing::Drawing;
+use crate::accounting::{Book, Counts, End};
+use crate::clock::mono_us;
+use crate::latencies::Latencies;
+use crate::message_id::Marks;
+use crate::schedule::{Shape, Times};
+use crate::talk::{Command, Progress, SourceJob, SourceResult, Start};
+use crate::waiting::waker;
+
+/// From one progress line to the next, µs.
+const TELL_EVERY_US: u64 = 200_000;
+/// Messages started, and outcomes taken, before the other is looked at again.
+const AT_ONCE: usize = 256;
+
+/// The end of one message.
+struct Ended {
+    number: u64,
+    /// After the beginning of the run, µs.
+    intended_us: u64,
+    started_us: u64,
+    outcome: Result<SendOutcome, SendError>,
+}
+
+async fn ended(sent: Sent, number: u64, intended_us: u64, started_us: u64) -> Ended {
+    Ended { number, intended_us, started_us, outcome: sent.outcome().await }
+}
+
+/// A run in progress.
+struct Run<'a, F> {
+    client: &'a Client,
+    job: &'a SourceJob,
+    start: &'a Start,
+    drawing: &'a mut Drawing,
+    outcomes: FuturesUnordered<F>,
+    waker: Waker,
+    book: Book,
+    measured: Counts,
+    latency: Latencies,
+    service: Latencies,
+    late: Latencies,
+    interval: Latencies,
+    held_back: u64,
+    intended: u64,
+    intended_measured: u64,
+    ended_in_window: u64,
+    payload_bytes: u64,
+    codes: BTreeMap<String, u64>,
+    rechecked: u64,
+    recheck_failures: u64,
+    table: Option<std::sync::Arc<Table>>,
+    /// When there was last no room, µs after the beginning.
+    full_at_us: u64,
+    before: Status,
+    watch: fn(Sent, u64, u64, u64) -> F,
+}
+
+/// Does one run; `tell` gets a progress line several times a second.
+///
+/// # Errors
+/// The client has ended.
+pub fn run(
+    client: &Client,
+    job: &SourceJob,
+    start: &Start,
+    drawing: &mut Drawing,
+    commands: &Receiver<Command>,
+    tell: impl FnMut(Progress),
+) -> Result<SourceResult> {
+    let run = Run {
+        client,
+        job,
+        start,
+        drawing,
+        outcomes: FuturesUnordered::new(),
+        waker: waker(),
+        book: Book::default(),
+        measured: Counts::default(),
+        latency: Latencies::new(),
+        service: Latencies::new(),
+        late: Latencies::new(),
+        interval: Latencies::new(),
+        held_back: 0,
+        intended: 0,
+        intended_measured: 0,
+        ended_in_window: 0,
+        payload_bytes: 0,
+        codes: BTreeMap::new(),
+        rechecked: 0,
+        recheck_failures: 0,
+        table: client.table(),
+        full_at_us: 0,
+        before: client.status(),
+        watch: ended,
+    };
+    run.to_the_end(commands, tell)
+}
+
+impl<F: Future<Output = Ended>> Run<'_, F> {
+    fn to_the_end(mut self, commands: &Receiver<Command>, mut tell: impl FnMut(Progress)) -> Result<SourceResult> {
+        let mut times = Times::new(self.start.plan.clone()).peekable();
+        let closed = matches!(self.start.plan.shape, Shape::Closed);
+        let end_us = self.start.plan.length_us;
+        let mut next_tell_us = TELL_EVERY_US;
+        let mut stopped = false;
+        loop {
+            self.take_outcomes();
+            let now_us = self.now_us();
+            let starting = !stopped && now_us < end_us.max(1) || !stopped && !closed && times.peek().is_some();
+            let due_us = match (starting, closed) {
+                (false, _) => None,
+                (true, true) => Some(now_us),
+                (true, false) => times.peek().copied(),
+            };
+            let room = self.book.still_open() < self.job.in_flight as u64;
+            if !room {
+                self.full_at_us = now_us;
+            }
+            if let Some(due_us) = due_us.filter(|due_us| *due_us <= now_us && room) {
+                let mut due_us = due_us;
+                for _ in 0..AT_ONCE {
+                    self.start_one(due_us)?;
+                    if !closed {
+                        times.next();
+                    }
+                    let now_us = self.now_us();
+                    let next = if closed { Some(now_us).filter(|now| *now < end_us) } else { times.peek().copied() };
+                    match next.filter(|next| *next <= now_us) {
+                        Some(next) if self.book.still_open() < self.job.in_flight as u64 => due_us = next,
+                        _ => break,
+                    }
+                }
+            }
+            let now_us = self.now_us();
+            if now_us >= next_tell_us {
+                tell(self.progress(now_us));
+                next_tell_us = now_us - now_us % TELL_EVERY_US + TELL_EVERY_US;
+                stopped |= told_to_stop(commands);
+            }
+            let over = !starting && self.book.still_open() == 0;
+            if over || now_us > end_us.saturating_add(self.start.drain_us) {
+                tell(self.progress(now_us));
+                return Ok(self.result());
+            }
+            let wake_us = match due_us {
+                Some(due_us) if room => due_us.min(next_tell_us),
+                _ => next_tell_us,
+            };
+            self.rest_until(wake_us);
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        mono_us().saturating_sub(self.start.at_us)
+    }
+
+    fn rest_until(&mut self, at_us: u64) {
+        // Outcomes that came meanwhile have unparked this thread already: then it does not rest.
+        if self.take_outcomes() > 0 {
+            return;
+        }
+        let left = at_us.saturating_sub(self.now_us());
+        if left > 0 {
+            std::thread::park_timeout(Duration::from_micros(left));
+        }
+    }
+
+    fn start_one(&mut self, intended_us: u64) -> Result<()> {
+        let drawn = self.drawing.draw()?;
+        let number = self.book.open_next();
+        let marks = Marks {
+            run: self.start.run,
+            reject: drawn.reject,
+            number,
+            intended_us: u32::try_from(intended_us).unwrap_or(u32::MAX),
+        };
+        let length = drawn.payload.len() as u64;
+        let id = marks.id(client::now());
+        let mut outgoing = Outgoing::new(id, drawn.sender, drawn.service, drawn.jurisdiction, drawn.payload);
+        outgoing.class = drawn.class;
+        outgoing.timeout_ms = self.job.timeout_ms;
+        let started_us = self.now_us();
+        self.intended += 1;
+        if self.is_measured(intended_us) {
+            self.intended_measured += 1;
+            self.measured.started += 1;
+            self.payload_bytes += length;
+            // Not the generator's fault as long as there was no room.
+            self.late.record(started_us.saturating_sub(intended_us.max(self.full_at_us)));
+            self.held_back += u64::from(self.full_at_us > intended_us);
+        }
+        match self.send(outgoing) {
+            Ok(sent) => self.outcomes.push((self.watch)(sent, number, intended_us, started_us)),
+            Err(SendError::Closing) => anyhow::bail!("the client has ended"),
+            Err(error) => {
+                self.book.close(number, End::NotTaken);
+                if self.is_measured(intended_us) {
+                    self.measured.add(End::NotTaken);
+                }
+                *self.codes.entry(error.to_string()).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The client takes a message at once unless its thread is far behind; outcomes are taken meanwhile.
+    fn send(&mut self, outgoing: Outgoing) -> Result<Sent, SendError> {
+        let client = self.client;
+        let waker = self.waker.clone();
+        let mut sending = pin!(client.send(outgoing));
+        loop {
+            if let Poll::Ready(sent) = sending.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return sent;
+            }
+            if self.take_outcomes() == 0 {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Takes the outcomes that have come; returns how many.
+    fn take_outcomes(&mut self) -> usize {
+        let waker = self.waker.clone();
+        let mut context = Context::from_waker(&waker);
+        let mut taken = 0;
+        while taken < AT_ONCE {
+            let Poll::Ready(Some(ended)) = pin!(&mut self.outcomes).poll_next(&mut context) else { break };
+            taken += 1;
+            let now_us = self.now_us();
+            self.on_end(now_us, ended);
+        }
+        taken
+    }
+
+    fn on_end(&mut self, now_us: u64, ended: Ended) {
+        let Ended { number, intended_us, started_us, outcome } = ended;
+        let end = match &outcome {
+            Ok(outcome) => End::from(outcome.outcome),
+            Err(_) => End::NotTaken,
+        };
+        self.book.close(number, end);
+        if end != End::Delivered {
+            let why = match &outcome {
+                Ok(outcome) => format!("{} {}", outcome.outcome.name(), outcome.code.name()),
+                Err(error) => error.to_string(),
+            };
+            *self.codes.entry(why).or_default() += 1;
+        }
+        let took_us = now_us.saturating_sub(intended_us);
+        self.interval.record(took_us);
+        if now_us >= self.start.warm_up_us && now_us < self.start.plan.length_us {
+            self.ended_in_window += 1;
+        }
+        if self.is_measured(intended_us) {
+            self.measured.add(end);
+            if matches!(end, End::Delivered | End::Rejected) {
+                self.latency.record(took_us);
+                self.service.record(now_us.saturating_sub(started_us));
+            }
+        }
+        if let Ok(outcome) = outcome {
+            self.check_again(now_us, &outcome);
+        }
+    }
+
+    /// The library has checked every receipt; the generator checks as many again as the job allows, by the offline way.
+    fn check_again(&mut self, now_us: u64, outcome: &SendOutcome) {
+        let allowed = u64::from(self.job.checks_per_s).saturating_mul(now_us / 1_000 + 1) / 1_000;
+        if self.rechecked >= allowed {
+            return;
+        }
+        let (Some(proof), Some(table)) = (&outcome.proof, &self.table) else { return };
+        match offline::verify(&proof.to_file(), table) {
+            Ok(_) => self.rechecked += 1,
+            // Another directory is in force meanwhile: it is taken for the next one.
+            Err(offline::OfflineFault::OtherDirectory { .. }) => self.table = self.client.table(),
+            Err(error) => {
+                tracing::error!(message = %outcome.id, %error, "a receipt does not verify offline");
+                self.rechecked += 1;
+                self.recheck_failures += 1;
+            }
+        }
+    }
+
+    fn is_measured(&self, intended_us: u64) -> bool {
+        intended_us >= self.start.warm_up_us
+    }
+
+    fn progress(&mut self, at_us: u64) -> Progress {
+        let latency = self.interval.summary();
+        self.interval.clear();
+        let ledger = self.client.status().ledger;
+        Progress {
+            at_us,
+            counts: self.book.counts(),
+            intended: self.intended,
+            latency,
+            attempts: ledger.attempts.saturating_sub(self.before.ledger.attempts),
+            bundles: ledger.bundles.saturating_sub(self.before.ledger.bundles),
+        }
+    }
+
+    fn result(self) -> SourceResult {
+        let (ledger, before) = (self.client.status().ledger, self.before.ledger);
+        let since = |now: u64, then: u64| now.saturating_sub(then);
+        SourceResult {
+            all: self.book.counts(),
+            measured: self.measured,
+            intended: self.intended_measured,
+            window_us: self.start.plan.length_us.saturating_sub(self.start.warm_up_us),
+            ended_in_window: self.ended_in_window,
+            latency: self.latency.recorded(),
+            service: self.service.recorded(),
+            late: self.late.recorded(),
+            held_back: self.held_back,
+            codes: self.codes,
+            payload_bytes: self.payload_bytes,
+            rechecked: self.rechecked,
+            recheck_failures: self.recheck_failures,
+            invalid_receipts: since(ledger.invalid_receipts, before.invalid_receipts),
+            receipts: since(ledger.receipts, before.receipts),
+            attempts: since(ledger.attempts, before.attempts),
+            bundles: since(ledger.bundles, before.bundles),
+            resends: since(ledger.resends, before.resends),
+            faults: self.book.faults(),
+            receipted: self.book.receipted(),
+        }
+    }
+}
+
+fn told_to_stop(commands: &Receiver<Command>) -> bool {
+    match commands.try_recv() {
+        Ok(Command::Stop) | Err(TryRecvError::Disconnected) => true,
+        Ok(Command::Start(_) | Command::Report) | Err(TryRecvError::Empty) => false,
+    }
+}
