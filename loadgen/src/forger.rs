@@ -117,6 +117,7 @@ impl Forger {
             identities: identity(link, &job.identity)?,
             endpoints: (0..senders.len()).collect(),
             routers: vec![router.id.clone()],
+            largest_bundle: link.line.largest_bundle_bytes(),
         };
         let mut core = Core::new(CoreConfig {
             endpoints: config.endpoints.into_iter().map(|one| EndpointSetup { id: one.id, keys: one.keys }).collect(),

@@ -199,8 +199,8 @@ pub mod bounds {
     pub const PAYLOAD: u64 = 1 << 31;
     /// Most messages under way.
     pub const IN_FLIGHT: usize = 1 << 20;
-    /// Most messages of one run; one byte each is kept at the source and one bit at the sink.
-    pub const MESSAGES: f64 = 500e6;
+    /// Most messages of one run; five bytes each are kept at the source and one bit at the sink.
+    pub const MESSAGES: f64 = 200e6;
     /// Most generated routes.
     pub const ROUTES: usize = 10_000_000;
 }
@@ -350,7 +350,9 @@ impl Faults {
 /// # Errors
 /// A name is not known to this software.
 pub fn algorithms(text: &str) -> Result<Vec<Algorithm>, String> {
-    let text = if text.eq_ignore_ascii_case("hybrid") { "esp256+ml-dsa-65" } else { text };
+    if text.eq_ignore_ascii_case("hybrid") {
+        return Ok(Algorithm::HYBRID.to_vec());
+    }
     let known = || Algorithm::ALL.map(|algorithm| algorithm.name().to_lowercase()).join(", ");
     let one = |name: &str| {
         let parsed = name.trim().parse::<Algorithm>();

@@ -24,6 +24,8 @@ use crate::waiting;
 const REJECTED: Code = Code(1_000);
 /// What is written into them.
 const PROBLEM: &str = "rejected on purpose by the load generator";
+/// Messages taken and answered together.
+const AT_ONCE: usize = 256;
 /// How long leaving may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -91,29 +93,40 @@ fn serve(job: &Path, out: &mut impl std::io::Write) -> Result<()> {
 
 /// Takes and answers messages until the client ends; `every` is the least time from one answer to the next.
 async fn receive(client: &Client, tally: &Mutex<Tally>, every: Option<Duration>) {
+    let at_once = if every.is_some() { 1 } else { AT_ONCE };
     let mut next = Instant::now();
-    while let Some(delivery) = client.receive().await {
+    let mut deliveries = Vec::with_capacity(at_once);
+    let mut rejected = Vec::new();
+    while client.receive_many(&mut deliveries, at_once).await > 0 {
         if let Some(every) = every {
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
             next = next.max(Instant::now()) + every;
         }
-        let reject = tally.lock().unwrap_or_else(PoisonError::into_inner).note(&delivery);
-        // The client has ended when this fails: then there is nobody to answer.
-        let _ =
-            if reject { delivery.reject(REJECTED, Some(PROBLEM.to_owned())).await } else { delivery.accept().await };
+        {
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let now_us = mono_us();
+            rejected.extend(deliveries.extract_if(.., |delivery| tally.note(now_us, delivery)));
+        }
+        // The client has ended when an answer fails: then there is nobody to answer.
+        if !deliveries.is_empty() {
+            let _ = client.accept_all(deliveries.drain(..)).await;
+        }
+        for delivery in rejected.drain(..) {
+            let _ = delivery.reject(REJECTED, Some(PROBLEM.to_owned())).await;
+        }
     }
 }
 
 impl Tally {
     /// Notes a message; true when it wants to be rejected.
-    fn note(&mut self, delivery: &Delivery) -> bool {
+    fn note(&mut self, now_us: u64, delivery: &Delivery) -> bool {
         let marks = Marks::of(delivery.message.id);
         let Some(start) = self.start.as_ref().filter(|start| start.run == marks.run) else {
             self.strange += 1;
             return marks.reject;
         };
         if self.seen.note(marks.number) && u64::from(marks.intended_us) >= start.warm_up_us {
-            self.one_way.record(mono_us().saturating_sub(start.at_us + u64::from(marks.intended_us)));
+            self.one_way.record(now_us.saturating_sub(start.at_us + u64::from(marks.intended_us)));
         }
         marks.reject
     }

@@ -10,10 +10,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use anyhow::Result;
-use futures_util::stream::{FuturesUnordered, Stream};
-use kernpost_endpoint::client::Status;
-use kernpost_endpoint::{Client, Outgoing, SendError, SendOutcome, Sent, client, offline};
+use anyhow::{Result, bail};
+use kernpost_endpoint::client::{Finished, OutcomeQueue, Outcomes, Status, outcome_queue};
+use kernpost_endpoint::{Client, Outgoing, SendOutcome, client, offline};
 use kernpost_routing_table::Table;
 
 use super::drawing::Drawing;
@@ -30,26 +29,19 @@ const TELL_EVERY_US: u64 = 200_000;
 /// Messages started, and outcomes taken, before the other is looked at again.
 const AT_ONCE: usize = 256;
 
-/// The end of one message.
-struct Ended {
-    number: u64,
-    /// After the beginning of the run, µs.
-    intended_us: u64,
-    started_us: u64,
-    outcome: Result<SendOutcome, SendError>,
-}
-
-async fn ended(sent: Sent, number: u64, intended_us: u64, started_us: u64) -> Ended {
-    Ended { number, intended_us, started_us, outcome: sent.outcome().await }
-}
-
 /// A run in progress.
-struct Run<'a, F> {
+struct Run<'a> {
     client: &'a Client,
     job: &'a SourceJob,
     start: &'a Start,
     drawing: &'a mut Drawing,
-    outcomes: FuturesUnordered<F>,
+    queue: OutcomeQueue,
+    outcomes: Outcomes,
+    finished: Vec<Finished>,
+    /// Messages due now, on their way into one hand-over.
+    due: Vec<Outgoing>,
+    /// By number: how long after its intended time a message started, µs.
+    delays: Vec<u32>,
     waker: Waker,
     book: Book,
     measured: Counts,
@@ -69,7 +61,6 @@ struct Run<'a, F> {
     /// When there was last no room, µs after the beginning.
     full_at_us: u64,
     before: Status,
-    watch: fn(Sent, u64, u64, u64) -> F,
 }
 
 /// Does one run; `tell` gets a progress line several times a second.
@@ -84,12 +75,17 @@ pub fn run(
     commands: &Receiver<Command>,
     tell: impl FnMut(Progress),
 ) -> Result<SourceResult> {
+    let (queue, outcomes) = outcome_queue();
     let run = Run {
         client,
         job,
         start,
         drawing,
-        outcomes: FuturesUnordered::new(),
+        queue,
+        outcomes,
+        finished: Vec::with_capacity(AT_ONCE),
+        due: Vec::with_capacity(AT_ONCE),
+        delays: Vec::new(),
         waker: waker(),
         book: Book::default(),
         measured: Counts::default(),
@@ -108,12 +104,11 @@ pub fn run(
         table: client.table(),
         full_at_us: 0,
         before: client.status(),
-        watch: ended,
     };
     run.to_the_end(commands, tell)
 }
 
-impl<F: Future<Output = Ended>> Run<'_, F> {
+impl Run<'_> {
     fn to_the_end(mut self, commands: &Receiver<Command>, mut tell: impl FnMut(Progress)) -> Result<SourceResult> {
         let mut times = Times::new(self.start.plan.clone()).peekable();
         let closed = matches!(self.start.plan.shape, Shape::Closed);
@@ -136,7 +131,7 @@ impl<F: Future<Output = Ended>> Run<'_, F> {
             if let Some(due_us) = due_us.filter(|due_us| *due_us <= now_us && room) {
                 let mut due_us = due_us;
                 for _ in 0..AT_ONCE {
-                    self.start_one(due_us)?;
+                    self.take_due(due_us)?;
                     if !closed {
                         times.next();
                     }
@@ -147,6 +142,7 @@ impl<F: Future<Output = Ended>> Run<'_, F> {
                         _ => break,
                     }
                 }
+                self.send_due()?;
             }
             let now_us = self.now_us();
             if now_us >= next_tell_us {
@@ -182,7 +178,8 @@ impl<F: Future<Output = Ended>> Run<'_, F> {
         }
     }
 
-    fn start_one(&mut self, intended_us: u64) -> Result<()> {
+    /// Draws the next message and puts it with those that are handed over together.
+    fn take_due(&mut self, intended_us: u64) -> Result<()> {
         let drawn = self.drawing.draw()?;
         let number = self.book.open_next();
         let marks = Marks {
@@ -206,31 +203,21 @@ impl<F: Future<Output = Ended>> Run<'_, F> {
             self.late.record(started_us.saturating_sub(intended_us.max(self.full_at_us)));
             self.held_back += u64::from(self.full_at_us > intended_us);
         }
-        match self.send(outgoing) {
-            Ok(sent) => self.outcomes.push((self.watch)(sent, number, intended_us, started_us)),
-            Err(SendError::Closing) => anyhow::bail!("the client has ended"),
-            Err(error) => {
-                self.book.close(number, End::NotTaken);
-                if self.is_measured(intended_us) {
-                    self.measured.add(End::NotTaken);
-                }
-                *self.codes.entry(error.to_string()).or_default() += 1;
-            }
-        }
+        self.delays.push(u32::try_from(started_us.saturating_sub(intended_us)).unwrap_or(u32::MAX));
+        self.due.push(outgoing);
         Ok(())
     }
 
-    /// The client takes a message at once unless its thread is far behind; outcomes are taken meanwhile.
-    fn send(&mut self, outgoing: Outgoing) -> Result<Sent, SendError> {
-        let client = self.client;
-        let waker = self.waker.clone();
-        let mut sending = pin!(client.send(outgoing));
+    /// Hands over what is due. The client takes it at once unless its thread is far behind; outcomes are taken meanwhile.
+    fn send_due(&mut self) -> Result<()> {
+        let (client, queue, waker) = (self.client, self.queue.clone(), self.waker.clone());
+        let mut sending = pin!(client.send_all(std::mem::take(&mut self.due), &queue));
         loop {
-            if let Poll::Ready(sent) = sending.as_mut().poll(&mut Context::from_waker(&waker)) {
-                return sent;
-            }
-            if self.take_outcomes() == 0 {
-                std::thread::park_timeout(Duration::from_millis(1));
+            match sending.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(Ok(())) => return Ok(()),
+                Poll::Ready(Err(error)) => bail!("the client has ended: {error}"),
+                Poll::Pending if self.take_outcomes() == 0 => std::thread::park_timeout(Duration::from_millis(1)),
+                Poll::Pending => {}
             }
         }
     }
@@ -238,19 +225,25 @@ impl<F: Future<Output = Ended>> Run<'_, F> {
     /// Takes the outcomes that have come; returns how many.
     fn take_outcomes(&mut self) -> usize {
         let waker = self.waker.clone();
-        let mut context = Context::from_waker(&waker);
-        let mut taken = 0;
-        while taken < AT_ONCE {
-            let Poll::Ready(Some(ended)) = pin!(&mut self.outcomes).poll_next(&mut context) else { break };
-            taken += 1;
-            let now_us = self.now_us();
+        let mut finished = std::mem::take(&mut self.finished);
+        let coming = self.outcomes.receive_many(&mut finished, AT_ONCE);
+        // Not ready: nothing was taken, and the waker is known.
+        let _ = pin!(coming).poll(&mut Context::from_waker(&waker));
+        let taken = finished.len();
+        let now_us = self.now_us();
+        for ended in finished.drain(..) {
             self.on_end(now_us, ended);
         }
+        self.finished = finished;
         taken
     }
 
-    fn on_end(&mut self, now_us: u64, ended: Ended) {
-        let Ended { number, intended_us, started_us, outcome } = ended;
+    fn on_end(&mut self, now_us: u64, ended: Finished) {
+        let Finished { id, outcome } = ended;
+        let Marks { number, intended_us, .. } = Marks::of(id);
+        let intended_us = u64::from(intended_us);
+        let delay = usize::try_from(number).ok().and_then(|number| self.delays.get(number)).copied();
+        let started_us = intended_us + u64::from(delay.unwrap_or(0));
         let end = match &outcome {
             Ok(outcome) => End::from(outcome.outcome),
             Err(_) => End::NotTaken,
