@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::find_max::Search;
 use crate::live::Live;
+use crate::measured::{FORMAT, Measured};
 use crate::run;
-use crate::scenario::{PayloadShare, Scenario, algorithms, file};
+use crate::scenario::{PayloadShare, Scenario, algorithms, file, ready};
 use crate::schedule::Shape;
 use crate::slo::Slo;
 use crate::stand::{Building, Given, Stand};
@@ -57,6 +59,24 @@ EXAMPLES
     kernpost-loadgen --self-contained --rate 2000/s --duration 10s --slo 'p99<20ms,lost=0'
   As fast as it goes, results for a program:
     kernpost-loadgen --self-contained --max --recipients 4 --payload 1KiB --json result.json
+  A ready scenario with its objectives, and a report for the browser:
+    kernpost-loadgen --self-contained --scenario deadline-day --html report.html
+  The highest rate that still answers in time:
+    kernpost-loadgen --self-contained --find-max --rate 5k --slo 'p99<20ms,lost=0,refused=0'
+  A network that is there already, with its router on this machine:
+    kernpost-loadgen --config portal.toml --sink-config authority.toml --to 99050012104000:147130000000 \\
+        --admin '[::1]:9713' --router-pid 4711 --rate 200/s
+
+HOW TO READ THE RESULT
+  Latency counts from the intended start of a message, not from when there was room for it: a network that stalls
+  cannot hide it. The second line of latencies shows what a closed loop would have reported. Warm-up is not measured.
+  Router CPU, memory and bytes are those of the router's own process. Compare numbers of one machine in turns only.
+
+OBJECTIVES
+  name operator value, separated by commas; operators < <= = >= >. Latencies with their unit (us, ms, s): p50 p90 p99
+  p99.9 max one-way-p99 cpu-per-message. Counts: lost duplicates rejected refused expired undecided custody
+  bad-accepted. Rates: rate offered. Percent: delivered refused-share cpu. Bytes: memory overhead-sender
+  overhead-recipient. Plain: checks-per-message bundle-fill.
 
 EXIT STATUS
   0  everything held
@@ -118,9 +138,12 @@ struct Options {
     #[arg(long, value_name = "PLACE", default_value = "disk", value_parser = ["disk", "memory"], help_heading = "Network")]
     journal: String,
 
-    /// A scenario file, or the name of a ready one
+    /// A scenario file, or the name of a ready one; see --list-scenarios
     #[arg(long, value_name = "FILE|NAME", help_heading = "Load")]
     scenario: Option<String>,
+    /// Print the ready scenarios, what they show and what they require
+    #[arg(long, help_heading = "Load")]
+    list_scenarios: bool,
     /// Messages per second, such as 1500/s or 20k
     #[arg(long, value_name = "RATE", conflicts_with_all = ["max", "ramp"], help_heading = "Load")]
     rate: Option<String>,
@@ -130,6 +153,12 @@ struct Options {
     /// As fast as it goes: the next message starts as soon as fewer than --in-flight are under way
     #[arg(long, help_heading = "Load")]
     max: bool,
+    /// Find the highest rate that meets the objectives, beginning at --rate; each step measures --duration
+    #[arg(long, conflicts_with_all = ["max", "ramp"], help_heading = "Load")]
+    find_max: bool,
+    /// Steps that --find-max takes at most
+    #[arg(long, value_name = "N", default_value_t = 12, requires = "find_max", help_heading = "Load")]
+    steps: u32,
     /// How long is measured, such as 30s
     #[arg(long, value_name = "TIME", help_heading = "Load")]
     duration: Option<String>,
@@ -158,6 +187,12 @@ struct Options {
     /// Write the result as JSON
     #[arg(long, value_name = "FILE", help_heading = "Results")]
     json: Option<PathBuf>,
+    /// Write the latencies as HdrHistogram percentile text
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    hgrm: Option<PathBuf>,
+    /// Write a report with plots that any browser shows, one file, no network
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    html: Option<PathBuf>,
     /// No terminal view: one line a second on standard error
     #[arg(long, help_heading = "Results")]
     no_tui: bool,
@@ -202,30 +237,143 @@ fn log() {
 }
 
 fn conduct(options: &Options) -> Result<u8> {
+    if options.list_scenarios {
+        return list_scenarios().map(|()| 0);
+    }
     let scenario = options.scenario()?;
     let building = options.building()?;
     interrupt::watch()?;
-    let mut live = if options.quiet { Live::Quiet } else { Live::plain() };
     let said = |what: &str| {
         if !options.quiet {
-            eprintln!("{what}");
+            eprintln!("kernpost-loadgen: {what}");
         }
     };
     let mut stand = Stand::build(&scenario, &building, &said)?;
-    let measured = run::run(&mut stand, &scenario, options.self_contained, &mut live);
+    let done =
+        if options.find_max { search(options, &mut stand, scenario) } else { once(options, &mut stand, &scenario) };
     let well = stand.take_down();
+    let status = done?;
+    if !well? {
+        bail!("a router did not stop well");
+    }
+    Ok(status)
+}
+
+/// One run and its results.
+fn once(options: &Options, stand: &mut Stand, scenario: &Scenario) -> Result<u8> {
+    let mut live = options.live()?;
+    let measured = run::run(stand, scenario, options.self_contained, &mut live);
+    // The terminal is given back before anything is printed.
+    drop(live);
     let measured = measured?;
     report::print(&measured);
     if let Some(path) = &options.json {
         report::write_json(path, &measured)?;
     }
-    if !well? {
-        bail!("a router did not stop well");
-    }
+    options.write_pages(&measured)?;
     Ok(measured.exit_status)
 }
 
+/// What `--find-max` writes as JSON.
+#[derive(serde::Serialize)]
+struct Found {
+    format: u32,
+    /// Highest rate that met the objectives, messages per second.
+    best_per_s: Option<f64>,
+    /// Whether the generator, not the network, ended the search.
+    generator_bound: bool,
+    /// Every run.
+    runs: Vec<Measured>,
+}
+
+fn search(options: &Options, stand: &mut Stand, mut scenario: Scenario) -> Result<u8> {
+    if scenario.slo.is_empty() {
+        bail!("--find-max needs objectives: give --slo, such as 'p99<20ms,lost=0,refused=0'");
+    }
+    let first = match scenario.load.shape {
+        Shape::Steady(rate) => rate,
+        Shape::Ramp { from, .. } => from,
+        Shape::Closed => FIRST_RATE,
+    };
+    let mut search = Search::new(first, options.steps, PRECISION);
+    let mut found = Found { format: FORMAT, best_per_s: None, generator_bound: false, runs: Vec::new() };
+    while let Some(rate) = search.next_rate() {
+        scenario.load.shape = Shape::Steady(rate);
+        let mut live = options.live()?;
+        let measured = run::run(stand, &scenario, options.self_contained, &mut live);
+        drop(live);
+        let measured = measured?;
+        let kept_up = measured.rate.achieved_per_s >= KEPT_UP * measured.rate.offered_per_s;
+        let met = measured.exit_status == 0 && kept_up;
+        println!("{:>9}  {}", if met { "met" } else { report::text::short(&measured) }, report::text::row(&measured));
+        // The lowest rate that missed decides whose limit it is.
+        if !met && search.lowest_miss().is_none_or(|lowest| rate < lowest) {
+            found.generator_bound = measured.limited.generator_bound();
+        }
+        search.on_result(rate, met);
+        found.runs.push(measured);
+    }
+    found.best_per_s = search.best();
+    let best = found.runs.iter().filter(|run| run.exit_status == 0);
+    let best = best.max_by(|a, b| a.rate.achieved_per_s.total_cmp(&b.rate.achieved_per_s));
+    if let Some(best) = best {
+        report::print(best);
+        options.write_pages(best)?;
+    }
+    if let Some(path) = &options.json {
+        report::write_json(path, &found)?;
+    }
+    match (found.best_per_s, found.generator_bound) {
+        (Some(best), false) => println!("highest rate that meets {}: {best:.0}/s", scenario.slo),
+        (Some(best), true) => println!(
+            "{best:.0}/s meets {}; above that the generator was the bottleneck, so the network's limit was not found",
+            scenario.slo
+        ),
+        (None, _) => println!("no rate that was tried meets {}", scenario.slo),
+    }
+    Ok(match (found.best_per_s, found.generator_bound) {
+        (_, true) => 2,
+        (Some(_), false) => 0,
+        (None, false) => 1,
+    })
+}
+
+/// Where `--find-max` begins when no rate is given, messages per second.
+const FIRST_RATE: f64 = 1_000.0;
+/// It ends when both ends are as near as this share of the rate.
+const PRECISION: f64 = 0.05;
+/// A run that did less than this share of what was offered did not keep up.
+const KEPT_UP: f64 = 0.98;
+
+fn list_scenarios() -> Result<()> {
+    for (name, text) in ready::READY {
+        let scenario = file::parse(name, text)?;
+        println!("{name}\n    {}\n    requires {}\n", scenario.about, scenario.slo);
+    }
+    Ok(())
+}
+
 impl Options {
+    fn live(&self) -> Result<Live> {
+        if self.quiet {
+            return Ok(Live::Quiet);
+        }
+        if self.no_tui || !std::io::stdout().is_terminal() {
+            return Ok(Live::plain());
+        }
+        Live::terminal()
+    }
+
+    fn write_pages(&self, measured: &Measured) -> Result<()> {
+        if let Some(path) = &self.hgrm {
+            report::hgrm::write(path, measured)?;
+        }
+        if let Some(path) = &self.html {
+            report::html::write(path, measured)?;
+        }
+        Ok(())
+    }
+
     fn scenario(&self) -> Result<Scenario> {
         let mut scenario = match &self.scenario {
             Some(name) => file::load(name)?,

@@ -18,6 +18,7 @@ pub mod bottleneck;
 pub mod child;
 pub mod cli;
 pub mod clock;
+pub mod find_max;
 pub mod forger;
 pub mod interrupt;
 pub mod latencies;

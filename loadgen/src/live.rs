@@ -9,6 +9,8 @@ use crate::latencies::Summary;
 use crate::measured::Moment;
 use crate::units;
 
+pub mod terminal;
+
 /// This moment of a run.
 #[derive(Debug, Clone)]
 pub struct Now {
@@ -16,6 +18,8 @@ pub struct Now {
     pub name: String,
     /// Warm-up and measured time together.
     pub length_s: f64,
+    /// Warm-up alone.
+    pub warm_up_s: f64,
     /// Rates, latencies and bundles since the last moment.
     pub moment: Moment,
     /// Totals.
@@ -27,6 +31,8 @@ pub struct Now {
 /// The view.
 #[derive(Debug)]
 pub enum Live {
+    /// The whole terminal.
+    Terminal(terminal::View),
     /// One line a second on standard error.
     Plain {
         /// When the last line was written, s.
@@ -43,12 +49,21 @@ impl Live {
         Self::Plain { last_s: f64::NEG_INFINITY }
     }
 
+    /// The whole terminal.
+    ///
+    /// # Errors
+    /// Standard output is none.
+    pub fn terminal() -> Result<Self> {
+        terminal::View::open().map(Self::Terminal)
+    }
+
     /// Shows a moment.
     ///
     /// # Errors
     /// The terminal cannot be written.
     pub fn show(&mut self, now: &Now) -> Result<()> {
         match self {
+            Self::Terminal(view) => view.show(now)?,
             Self::Plain { last_s } if now.moment.at_s - *last_s >= 1.0 || now.moment.at_s < *last_s => {
                 *last_s = now.moment.at_s;
                 writeln!(std::io::stderr(), "{}", line(now))?;

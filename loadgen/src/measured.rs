@@ -33,6 +33,8 @@ pub struct Measured {
     pub outcomes: Outcomes,
     /// From the intended start to the verified receipt. In a closed run from the actual start.
     pub latency_us: Summary,
+    /// Standard deviation of the same.
+    pub latency_deviation_us: f64,
     /// From the actual start to the verified receipt: what coordinated omission would have reported.
     pub service_us: Summary,
     /// From the intended start until the sink had it; none when the sink is elsewhere.

@@ -8,7 +8,6 @@ use anyhow::{Result, bail};
 use crate::child::Child;
 use crate::clock::{micros, mono_us};
 use crate::interrupt;
-use crate::latencies::Latencies;
 use crate::live::{Live, Now};
 use crate::measured::{BadSignatures, Measured, Moment, Reconnects};
 use crate::metrics_page::Page;
@@ -18,6 +17,7 @@ use crate::scenario::Scenario;
 use crate::stand::{RouterSeen, Stand};
 use crate::talk::{Answer, Command, Progress, SinkResult, SourceResult, Start};
 
+mod stages;
 mod summing;
 
 /// From the command until the run begins: every process has to have it by then.
@@ -197,8 +197,8 @@ struct Watch {
     last: Progress,
     cpu: Vec<Option<Cpu>>,
     cpu_at: Instant,
-    all: Latencies,
     length_s: f64,
+    warm_up_s: f64,
     name: String,
 }
 
@@ -209,8 +209,8 @@ impl Watch {
             last: Progress::default(),
             cpu: stand.routers.iter().map(|router| router.pid.and_then(procfs::cpu)).collect(),
             cpu_at: Instant::now(),
-            all: Latencies::new(),
             length_s: (scenario.load.warm_up + scenario.load.duration).as_secs_f64(),
+            warm_up_s: scenario.load.warm_up.as_secs_f64(),
             name: scenario.name.clone(),
         }
     }
@@ -226,12 +226,10 @@ impl Watch {
         let moment = Moment::between(&self.last, &progress, crate::measured::float(used) / 1e9 / seconds);
         self.last = progress;
         self.series.push(moment);
-        if progress.latency.count > 0 {
-            self.all.record(progress.latency.p50);
-        }
         Now {
             name: self.name.clone(),
             length_s: self.length_s,
+            warm_up_s: self.warm_up_s,
             moment,
             counts: progress.counts,
             latency: progress.latency,

@@ -134,6 +134,16 @@ pub fn verdict(m: &Measured) -> &'static str {
     }
 }
 
+/// The verdict in one word.
+#[must_use]
+pub fn short(m: &Measured) -> &'static str {
+    match m.exit_status {
+        0 => "behind",
+        2 => "generator",
+        _ => "missed",
+    }
+}
+
 /// One line with what every published number has to name: rate, senders, recipients, mean bundle fill.
 #[must_use]
 pub fn row(m: &Measured) -> String {

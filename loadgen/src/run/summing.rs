@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Gathered, Look};
+use super::{Gathered, Look, stages};
 use crate::bottleneck::{self, Signs};
 use crate::latencies::{Latencies, Recorded, Summary};
 use crate::layout::Part;
 use crate::measured::{
-    AllRouters, Asked, Checks, FORMAT, Fill, Generator, LinkBytes, Links, Measured, Outcomes, Rate, Router, Stage,
-    float, ratio,
+    AllRouters, Asked, Checks, FORMAT, Fill, Generator, LinkBytes, Links, Measured, Outcomes, Rate, Router, float,
+    ratio,
 };
 use crate::metrics_page::Page;
 use crate::procfs::{Cpu, Used};
@@ -48,6 +48,7 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
             codes: source.codes.clone(),
         },
         latency_us: latency.summary(),
+        latency_deviation_us: latency.deviation(),
         service_us: summary(&source.service),
         one_way_us: gathered.sink.as_ref().map(|sink| summary(&sink.one_way)),
         bundle_fill: fill(source, gathered.sink.as_ref(), &gathered),
@@ -65,7 +66,7 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
         exit_status: 0,
         routers,
     };
-    measured.stages = stages(&measured, &gathered.after);
+    measured.stages = stages::of(&measured, scenario, &gathered.after);
     measured.slo = scenario.slo.judge(&measured.values());
     let missed = measured.slo.iter().any(|judgement| !judgement.met);
     let failed = !measured.checks.failures().is_empty() || measured.bad_signatures.is_some_and(|bad| bad.accepted > 0);
@@ -280,8 +281,4 @@ fn checks(gathered: &Gathered) -> Checks {
         sink_duplicates: sink.map(|sink| sink.duplicates),
         ledgers_balance: gathered.ledgers_balance.filter(|_| source.all.open() == 0),
     }
-}
-
-fn stages(_measured: &Measured, _after: &[Option<Page>]) -> Vec<Stage> {
-    Vec::new()
 }
