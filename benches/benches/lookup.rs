@@ -1,86 +1,75 @@
-//! How long does a lookup take in a table of one million rules, also while another thread publishes new tables?
+//! How long does a lookup take in a table of one million and of six million rules?
 //!
-//! `cargo bench -p kernpost-benches --bench lookup`. Seed and shape: `kernpost_routing_table::generate::Shape::MILLION`;
-//! route keys uniform over the catalogue and the municipalities, 2^20 of them, so that the processor learns none.
+//! `cargo bench -p kernpost-benches --bench lookup`; `-- 1M` or `-- 6M` for one of them. Shapes and seeds:
+//! `kernpost_routing_table::generate::Shape`. Route keys, 2^20 of them in turn so that the processor learns none, are
+//! *known* (below a rule drawn uniformly) or *random* (catalogue × municipalities, both uniform). *One by one* is
+//! [`Table::lookup`]; *a part* is [`Table::lookup_many`] with the 256 route keys of a full part, divided by 256.
 #![allow(clippy::expect_used, missing_docs, reason = "a benchmark stops at the first fault")]
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use kernpost_codecs::{Ars, ServiceKey};
+use kernpost_benches::routes::{KEYS, KEYS_SEED, PART, Parts, per_key};
 use kernpost_routing_table::generate::{BEGIN, Shape};
-use kernpost_routing_table::{Directory, Published, Table};
+use kernpost_routing_table::{Route, Table};
 
-/// Seed of the route keys asked for.
-const KEYS_SEED: u64 = 42;
-/// How many different route keys are asked for, in turn.
-const KEYS: usize = 1 << 20;
-
-/// Route keys in turn, without end.
-struct Turn {
-    keys: Vec<(ServiceKey, Ars)>,
-    next: usize,
-}
-
-impl Turn {
-    fn next(&mut self) -> (ServiceKey, Ars) {
-        self.next = (self.next + 1) % KEYS;
-        self.keys[self.next]
+fn lookup(criterion: &mut Criterion) {
+    for (name, shape) in [("1M", Shape::MILLION), ("6M", Shape::SIX_MILLION)] {
+        if wanted(name) {
+            lookup_in(criterion, name, &shape);
+        }
     }
 }
 
-fn lookup(criterion: &mut Criterion) {
-    let generated = Shape::MILLION.generate().expect("the shape can be met");
-    let directory = generated.directory().expect("the directory is good");
-    let table = Table::compile(&directory, BEGIN, 1).expect("the table compiles");
-    println!("1,000,000 rules, lookup structure {} MB", table.lookup_bytes() / 1_000_000);
-    let mut turn = Turn { keys: generated.route_keys(KEYS_SEED, KEYS), next: 0 };
-    let found = turn.keys.iter().filter(|(service, place)| table.lookup(*service, *place).is_some()).count();
-    println!("{found} of {KEYS} route keys have somebody responsible");
-
-    criterion.bench_function("lookup/1M random keys", |bencher| {
-        bencher.iter(|| {
-            let (service, place) = turn.next();
-            black_box(table.lookup(service, place));
-        });
-    });
-    criterion.bench_function("lookup/1M random keys, first endpoint read", |bencher| {
-        bencher.iter(|| {
-            let (service, place) = turn.next();
-            black_box(table.lookup(service, place).and_then(|route| route.endpoints.first().copied()));
-        });
-    });
-    while_publishing(criterion, &directory, table, &mut turn);
+/// Making six million rules takes a minute: not when only the other table is asked for.
+fn wanted(name: &str) -> bool {
+    let mut filters = std::env::args().skip(1).filter(|argument| argument.contains("M"));
+    filters.next().is_none_or(|filter| filter.contains(name))
 }
 
-/// A reader per batch of one: the current table, then the lookup, while another thread compiles and publishes.
-fn while_publishing(criterion: &mut Criterion, directory: &Directory, table: Table, turn: &mut Turn) {
-    let published = Published::new(table);
-    let mut reader = published.reader();
-    criterion.bench_function("lookup/1M random keys, through a reader", |bencher| {
-        bencher.iter(|| {
-            let (service, place) = turn.next();
-            black_box(reader.current().lookup(service, place));
-        });
-    });
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let next = Table::compile(directory, BEGIN, published.generation() + 1).expect("it compiles");
-                published.publish(next).expect("it is newer");
-            }
-        });
-        criterion.bench_function("lookup/1M random keys, while another thread publishes", |bencher| {
+fn lookup_in(criterion: &mut Criterion, name: &str, shape: &Shape) {
+    let generated = shape.generate().expect("the shape can be met");
+    let keys = [("known", generated.known_keys(KEYS_SEED, KEYS)), ("random", generated.route_keys(KEYS_SEED, KEYS))];
+    let signed = generated.sign().expect("the zones can be signed");
+    drop(generated);
+    let directory = signed.directory().expect("the directory is good");
+    let table = Table::compile(&directory, BEGIN, 1).expect("the table compiles");
+    println!("{shape}; lookup structure and routes {} MB", table.lookup_bytes() / 1_000_000);
+    for (kind, keys) in keys {
+        let found = keys.iter().filter(|(service, place)| table.lookup(*service, *place).is_some()).count();
+        println!("{name} {kind} keys, seed {KEYS_SEED}: {found} of {} have somebody responsible", keys.len());
+        let mut parts = Parts::new(keys);
+        let mut group = criterion.benchmark_group("lookup");
+        group.measurement_time(Duration::from_secs(4));
+        group.bench_function(format!("{name} {kind} keys, one by one"), |bencher| {
             bencher.iter(|| {
-                let (service, place) = turn.next();
-                black_box(reader.current().lookup(service, place));
+                let (service, place) = parts.next_key();
+                black_box(table.lookup(service, place));
             });
         });
-        stop.store(true, Ordering::Relaxed);
-    });
-    println!("{} tables were published meanwhile", published.generation() - 1);
+        group.bench_function(format!("{name} {kind} keys, a part"), |bencher| {
+            let mut found: Vec<Option<&Route>> = Vec::with_capacity(PART);
+            bencher.iter_custom(|keys| {
+                per_key(keys, || {
+                    table.lookup_many(parts.next_part(), &mut found);
+                    black_box(&mut found);
+                })
+            });
+        });
+        group.bench_function(format!("{name} {kind} keys, a part and its first endpoints"), |bencher| {
+            let mut found: Vec<Option<&Route>> = Vec::with_capacity(PART);
+            bencher.iter_custom(|keys| {
+                per_key(keys, || {
+                    table.lookup_many(parts.next_part(), &mut found);
+                    for route in &found {
+                        black_box(route.and_then(|route| route.endpoints.first().copied()));
+                    }
+                })
+            });
+        });
+        group.finish();
+    }
 }
 
 criterion_group!(benches, lookup);

@@ -132,7 +132,7 @@ fn responsible(table: &Table, receipt: &Receipt, message: &MessageRef<'_>) -> Re
                 let index = table.endpoint(endpoint.as_str());
                 let named = route.zip(index).filter(|(route, index)| route.endpoints.contains(index));
                 named
-                    .map(|(route, _)| Some(route.rule.to_string()))
+                    .map(|(route, _)| Some(route.rule().to_owned()))
                     .ok_or_else(|| fault("was not responsible for the route key"))
             }
         },

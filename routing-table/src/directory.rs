@@ -3,12 +3,15 @@
 //! [`Directory::verify`] is the only way to a directory: everything that reaches a table has passed it. It collects all
 //! errors, so that one run tells a maintainer everything (`directory/fault.rs`). The order follows DIRECTORY 10:
 //! documents, tree and signatures (`directory/tree.rs`), principals (`directory/principals.rs`), then routes and
-//! successors (`directory/routes.rs`). No clock is read: `now` is an argument.
+//! successors (`directory/routes.rs`). [`Directory::verify_after`] does less when few zones change
+//! (`directory/after.rs`). No clock is read: `now` is an argument.
 
+mod after;
 mod fault;
 mod principals;
 mod routes;
 mod tree;
+mod zone;
 
 use std::sync::Arc;
 
@@ -17,6 +20,7 @@ use kernpost_codecs::{Digest, DirectoryVersion, UnixMs, ZoneVersion};
 
 pub(crate) use fault::Findings;
 pub use fault::{DirectoryError, DirectoryErrors, DirectoryFault, MOST_ERRORS};
+pub(crate) use zone::VerifiedZone;
 
 use crate::floor::SerialFloor;
 use crate::model::{Scope, TrustAnchor, ZoneSnapshot};
@@ -28,9 +32,10 @@ pub struct Directory(Arc<Verified>);
 
 #[derive(Debug)]
 struct Verified {
+    anchor: TrustAnchor,
     version: DirectoryVersion,
     versions: Vec<ZoneVersion>,
-    zones: Vec<ZoneSnapshot>,
+    zones: Vec<Arc<VerifiedZone>>,
     signed: Vec<Bytes>,
 }
 
@@ -81,10 +86,11 @@ impl Directory {
         findings.or(())?;
         let versions: Vec<ZoneVersion> = opened.iter().map(SignedSnapshot::version).collect();
         Ok(Self(Arc::new(Verified {
+            anchor: anchor.clone(),
             version: DirectoryVersion::of(&versions),
             versions,
             signed: opened.iter().map(|signed| signed.bytes().clone()).collect(),
-            zones: opened.into_iter().map(SignedSnapshot::into_snapshot).collect(),
+            zones: opened.into_iter().map(VerifiedZone::new).map(Arc::new).collect(),
         })))
     }
 
@@ -100,7 +106,12 @@ impl Directory {
 
     /// What the zones say, in the order of [`Directory::versions`].
     pub fn zones(&self) -> impl ExactSizeIterator<Item = &ZoneSnapshot> {
-        self.0.zones.iter()
+        self.0.zones.iter().map(|zone| zone.snapshot())
+    }
+
+    /// As [`Directory::zones`], with what later steps ask of them.
+    pub(crate) fn verified(&self) -> &[Arc<VerifiedZone>] {
+        &self.0.zones
     }
 
     /// The signed snapshots, in the order of [`Directory::versions`].

@@ -114,7 +114,7 @@ impl Table {
         let mut found = Vec::new();
         for service in &services {
             for place in &places {
-                found.extend(self.with_prefixes(*service, *place).iter().rev());
+                found.extend(self.with_prefixes(*service, *place).rev());
             }
         }
         found
@@ -123,31 +123,31 @@ impl Table {
     fn decision(&self, route: &Route) -> Decision {
         let name = |index| self.endpoint_entry(index).map(|endpoint| endpoint.id.to_string());
         Decision {
-            rule: route.rule.to_string(),
-            zone: route.zone.to_string(),
-            service_prefix: route.service.to_string(),
-            jurisdiction_prefix: route.jurisdiction.to_string(),
+            rule: route.rule().to_owned(),
+            zone: route.zone().to_string(),
+            service_prefix: route.scope().service.to_string(),
+            jurisdiction_prefix: route.scope().jurisdiction.to_string(),
             endpoints: route.endpoints.iter().filter_map(|index| name(*index)).collect(),
         }
     }
 
     fn candidate(&self, route: &Route, decision: Option<&Route>) -> Candidate {
         Candidate {
-            rule: route.rule.to_string(),
-            service_prefix: route.service.to_string(),
-            jurisdiction_prefix: route.jurisdiction.to_string(),
+            rule: route.rule().to_owned(),
+            service_prefix: route.scope().service.to_string(),
+            jurisdiction_prefix: route.scope().jurisdiction.to_string(),
             rejected_because: self.rejection(route, decision),
-            zone: route.zone.to_string(),
+            zone: route.zone().to_string(),
         }
     }
 
     fn rejection(&self, route: &Route, decision: Option<&Route>) -> Rejection {
         let at = self.compiled_for();
-        if route.valid_from > at {
+        if route.entry().valid_from > at {
             Rejection::NotYetValid
         } else if !route.in_force(at) {
             Rejection::NoLongerValid
-        } else if decision.is_some_and(|chosen| chosen.service != route.service) {
+        } else if decision.is_some_and(|chosen| chosen.scope().service != route.scope().service) {
             Rejection::LessSpecificService
         } else {
             Rejection::ShorterJurisdictionPrefix

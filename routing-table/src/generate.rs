@@ -3,19 +3,19 @@
 //! Same seed and shape, same route keys and rules (signing keys are fresh every time). The shape follows the real
 //! lists: a service catalogue of objects, activities and details, municipalities in Länder, Kreise and Verbände.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use kernpost_codecs::key::{Algorithm, KeyError, SigningKey};
 use kernpost_codecs::{
-    Ars, EndpointId, JurisdictionLevel, JurisdictionPrefix, ServiceKey, ServiceLevel, ServicePrefix, UnixMs, ZoneId,
+    Ars, EndpointId, JurisdictionLevel, JurisdictionPrefix, ServiceKey, ServiceLevel, ServicePrefix, UnixMs,
 };
 
 use crate::directory::{Directory, DirectoryErrors};
 use crate::floor::SerialFloor;
 use crate::model::{
-    Budgets, DEFAULT_THRESHOLD, EndpointEntry, KeyEntry, Maintainers, RouteEntry, Scope, TrustAnchor, VERIFY_MARGIN_MS,
-    ZoneSnapshot,
+    Budgets, DEFAULT_THRESHOLD, Delegation, EndpointEntry, KeyEntry, Maintainers, RouteEntry, Scope, TrustAnchor,
+    VERIFY_MARGIN_MS, ZoneSnapshot,
 };
 use crate::snapshot::{self, SnapshotError};
 
@@ -32,6 +32,10 @@ pub struct Shape {
     pub municipalities: usize,
     /// Endpoints, each with a signing key.
     pub endpoints: usize,
+    /// Zones: the root, and others to which it delegates about equally many municipalities each, Kreis by Kreis. A rule
+    /// belongs to the zone of its Kreis; those for *any*, a Land or a Bezirk belong to the root. Endpoints are spread
+    /// evenly, and a rule names one of its own zone.
+    pub zones: usize,
 }
 
 impl Shape {
@@ -46,14 +50,32 @@ impl Shape {
         services: 4_813,
         municipalities: 10_952,
         endpoints: 1_000,
+        zones: 1,
     };
+
+    /// One million rules in 46 zones: about 20,000 in each of the 45 that the root delegates to.
+    pub const MILLION_IN_ZONES: Self = Self { zones: 46, ..Self::MILLION };
+
+    /// Six million rules over the same catalogue and municipalities. Short prefixes run out, so rules for single
+    /// municipalities are more than half of them.
+    pub const SIX_MILLION: Self = Self { routes: 6_000_000, ..Self::MILLION_IN_ZONES };
 }
 
-/// A generated zone and what it was drawn from.
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { seed, routes, services, municipalities, endpoints, zones } = self;
+        write!(f, "seed {seed:#x}, {routes} routes, {services} services, {municipalities} municipalities, ")?;
+        write!(f, "{endpoints} endpoints, {zones} zones")
+    }
+}
+
+/// Generated zones and what they were drawn from.
 #[derive(Debug, Clone)]
 pub struct Generated {
-    /// The only zone of the directory.
-    pub zone: ZoneSnapshot,
+    /// The zones, the root first; its delegations are added when they are signed.
+    pub zones: Vec<ZoneSnapshot>,
+    /// What the root delegates to each zone after it.
+    scopes: Vec<Vec<Scope>>,
     /// The catalogue.
     pub services: Vec<ServiceKey>,
     /// The municipalities.
@@ -155,17 +177,23 @@ impl Shape {
         let shape = |error: &dyn std::fmt::Display| GenerateError::Shape(error.to_string());
         let services = catalogue(&mut random, self.services)?;
         let municipalities = municipalities(&mut random, self.municipalities)?;
-        let root: ZoneId = "de".parse().map_err(|error| shape(&error))?;
-        let mut zone = ZoneSnapshot::empty(root, 1, BEGIN, END);
-        for number in 0..self.endpoints {
-            let id: EndpointId = format!("de/authority-{number}").parse().map_err(|error| shape(&error))?;
+        let (homes, scopes) = homes(&municipalities, self.zones.saturating_sub(1));
+        let mut zones = Vec::new();
+        for number in 0..self.zones.max(1) {
+            let id = if number == 0 { "de".to_owned() } else { format!("z{number}") };
+            zones.push(ZoneSnapshot::empty(id.parse().map_err(|error| shape(&error))?, 1, BEGIN, END));
+        }
+        for (number, zone) in (0..self.endpoints).zip((0..zones.len()).cycle()) {
+            let Some(zone) = zones.get_mut(zone) else { continue };
+            let id = format!("{}/authority-{number}", zone.zone).parse().map_err(|error| shape(&error))?;
             zone.endpoints.push(endpoint(id)?);
         }
-        let ids: Vec<EndpointId> = zone.endpoints.iter().map(|entry| entry.id.clone()).collect();
+        let ids = |zone: &ZoneSnapshot| zone.endpoints.iter().map(|entry| entry.id.clone()).collect();
+        let ids: Vec<Vec<EndpointId>> = zones.iter().map(ids).collect();
         let mut seen: HashSet<Scope> = HashSet::with_capacity(self.routes);
         let mut tries = 0usize;
-        while zone.routes.len() < self.routes {
-            let scope = match u32::try_from(zone.routes.len().saturating_add(1)) {
+        while seen.len() < self.routes {
+            let scope = match u32::try_from(seen.len().saturating_add(1)) {
                 Ok(land @ 1..=16) => Scope { service: ServicePrefix::ANY, jurisdiction: land_prefix(land)? },
                 _ => random_scope(&mut random, &services, &municipalities)
                     .ok_or_else(|| shape(&"there has to be a service and a municipality"))?,
@@ -177,34 +205,137 @@ impl Shape {
                 ));
             }
             if seen.insert(scope) {
-                let endpoint = random.pick(&ids).ok_or_else(|| shape(&"there has to be an endpoint"))?.clone();
-                zone.routes.push(route(zone.routes.len(), scope, endpoint));
+                let home = homes.get(&kreis(scope.jurisdiction)).copied().unwrap_or(0);
+                let endpoint = ids.get(home).and_then(|ids| random.pick(ids));
+                let endpoint = endpoint.ok_or_else(|| shape(&"there has to be an endpoint in every zone"))?.clone();
+                if let Some(zone) = zones.get_mut(home) {
+                    zone.routes.push(route(seen.len() - 1, scope, endpoint));
+                }
             }
         }
-        Ok(Generated { zone, services, municipalities })
+        Ok(Generated { zones, scopes, services, municipalities })
     }
 }
 
-impl Generated {
-    /// Signs the zone with two fresh maintainers' keys.
+/// The Kreis a prefix lies in, as its first ARS; 0 for shorter prefixes.
+fn kreis(prefix: JurisdictionPrefix) -> u64 {
+    if prefix.level() < JurisdictionLevel::Kreis { 0 } else { prefix.as_u64() / 10_000_000 * 10_000_000 }
+}
+
+/// Deals the Kreise out to zones numbered from 1, each to the one with the fewest municipalities so far.
+fn homes(municipalities: &[Ars], zones: usize) -> (HashMap<u64, usize>, Vec<Vec<Scope>>) {
+    let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
+    for municipality in municipalities {
+        *sizes.entry(kreis(municipality.prefix(JurisdictionLevel::Kreis))).or_default() += 1;
+    }
+    let mut largest_first: Vec<(u64, usize)> = sizes.into_iter().collect();
+    largest_first.sort_by_key(|(kreis, size)| (std::cmp::Reverse(*size), *kreis));
+    let (mut homes, mut scopes, mut sums) = (HashMap::new(), vec![Vec::new(); zones], vec![0; zones]);
+    for (kreis, size) in largest_first {
+        let fewest = sums.iter_mut().enumerate().min_by_key(|(_, sum)| **sum);
+        let prefix = JurisdictionPrefix::from_parts(kreis, JurisdictionLevel::Kreis);
+        if let (Some((zone, sum)), Ok(jurisdiction)) = (fewest, prefix) {
+            *sum += size;
+            homes.insert(kreis, zone + 1);
+            if let Some(scopes) = scopes.get_mut(zone) {
+                scopes.push(Scope { service: ServicePrefix::ANY, jurisdiction });
+            }
+        }
+    }
+    (homes, scopes)
+}
+
+/// Generated zones, signed.
+#[derive(Debug)]
+pub struct Signed {
+    /// Trusts the root.
+    pub anchor: TrustAnchor,
+    /// The signed snapshots, in the order of the zones.
+    pub snapshots: Vec<Bytes>,
+    /// Two maintainers' keys for each zone.
+    keys: Vec<[SigningKey; 2]>,
+}
+
+impl Signed {
+    /// Signs another snapshot of the zone at this place and puts it in the place of the one before.
     ///
     /// # Errors
-    /// When a key cannot be made.
-    pub fn sign(&self) -> Result<(TrustAnchor, Bytes), GenerateError> {
-        let keys = [SigningKey::generate(Algorithm::Esp256)?, SigningKey::generate(Algorithm::Ed25519)?];
-        let signed = snapshot::sign(&self.zone, &[&keys[0], &keys[1]])?;
-        let maintainers =
-            Maintainers { keys: keys.iter().map(|key| key.public().clone()).collect(), threshold: DEFAULT_THRESHOLD };
-        Ok((TrustAnchor { root_zone: self.zone.zone.clone(), maintainers, minimum_serial: 1 }, signed))
+    /// When there is no such zone or the snapshot is too long.
+    pub fn replace(&mut self, place: usize, zone: &ZoneSnapshot) -> Result<(), GenerateError> {
+        let unknown = || GenerateError::Shape(format!("there is no zone {place}"));
+        let [first, second] = self.keys.get(place).ok_or_else(unknown)?;
+        *self.snapshots.get_mut(place).ok_or_else(unknown)? = snapshot::sign(zone, &[first, second])?;
+        Ok(())
     }
 
-    /// Signs and verifies the zone as a directory of its own.
+    /// Verifies the snapshots.
     ///
     /// # Errors
-    /// When a key cannot be made or the zone is wrong.
+    /// When a zone is wrong.
     pub fn directory(&self) -> Result<Directory, GenerateError> {
-        let (anchor, signed) = self.sign()?;
-        Ok(Directory::verify(&anchor, &[signed], &SerialFloor::new(), BEGIN)?)
+        Ok(Directory::verify(&self.anchor, &self.snapshots, &SerialFloor::new(), BEGIN)?)
+    }
+}
+
+fn maintainers(keys: &[SigningKey]) -> Maintainers {
+    Maintainers { keys: keys.iter().map(|key| key.public().clone()).collect(), threshold: DEFAULT_THRESHOLD }
+}
+
+impl Generated {
+    /// Signs each zone with two fresh maintainers' keys and has the root delegate to the others.
+    ///
+    /// # Errors
+    /// When a key cannot be made or a zone is too long to be signed.
+    pub fn sign(&self) -> Result<Signed, GenerateError> {
+        let pair = || Ok([SigningKey::generate(Algorithm::Esp256)?, SigningKey::generate(Algorithm::Ed25519)?]);
+        let keys: Vec<[SigningKey; 2]> = self.zones.iter().map(|_| pair()).collect::<Result<_, KeyError>>()?;
+        let (Some(root), Some(own)) = (self.zones.first(), keys.first()) else {
+            return Err(GenerateError::Shape("there has to be a zone".to_owned()));
+        };
+        let anchor = TrustAnchor { root_zone: root.zone.clone(), maintainers: maintainers(own), minimum_serial: 1 };
+        let mut signed = Signed { anchor, snapshots: vec![Bytes::new(); self.zones.len()], keys };
+        let mut delegating = root.clone();
+        for ((zone, keys), scopes) in self.zones.iter().zip(&signed.keys).skip(1).zip(&self.scopes) {
+            let (zone, scopes, maintainers) = (zone.zone.clone(), scopes.clone(), maintainers(keys));
+            delegating.delegations.push(Delegation { zone, scopes, maintainers });
+        }
+        signed.replace(0, &delegating)?;
+        for (place, zone) in self.zones.iter().enumerate().skip(1) {
+            signed.replace(place, zone)?;
+        }
+        Ok(signed)
+    }
+
+    /// Signs and verifies the zones as a directory.
+    ///
+    /// # Errors
+    /// When a key cannot be made or a zone is wrong.
+    pub fn directory(&self) -> Result<Directory, GenerateError> {
+        self.sign()?.directory()
+    }
+
+    /// `count` route keys that are known: the rules are drawn uniformly, and below each rule's prefixes a service of the
+    /// catalogue and a municipality, both uniformly.
+    pub fn known_keys(&self, seed: u64, count: usize) -> Vec<(ServiceKey, Ars)> {
+        let mut random = Random::new(seed);
+        let (mut services, mut places) = (self.services.clone(), self.municipalities.clone());
+        services.sort_unstable();
+        places.sort_unstable();
+        let routes: Vec<&RouteEntry> = self.zones.iter().flat_map(|zone| &zone.routes).collect();
+        let mut draw = || {
+            let Scope { service, jurisdiction } = random.pick(&routes)?.scope;
+            let below = |services: &[ServiceKey]| services.partition_point(|key| service.covers(*key));
+            let first = services.partition_point(|key| key.as_u64() < service.as_u64());
+            let found = services.get(first..)?;
+            let service = *random.pick(found.get(..below(found))?)?;
+            // The generated municipalities ascend with their Kreise, so what a prefix covers lies together.
+            let first = places.partition_point(|place| place.as_u64() < jurisdiction.as_u64());
+            let found = places.get(first..)?;
+            let covered = found.partition_point(|place| jurisdiction.covers(*place));
+            Some((service, *random.pick(found.get(..covered)?)?))
+        };
+        // A catch-all may cover no generated municipality.
+        std::iter::repeat_with(&mut draw).take(count.saturating_mul(2)).flatten().take(count).collect()
     }
 
     /// `count` random route keys: a service of the catalogue in a municipality, both uniform.
@@ -309,17 +440,32 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_rules() {
-        let shape = Shape { routes: 500, endpoints: 3, ..Shape::MILLION };
+        let shape = Shape { routes: 500, endpoints: 3, zones: 3, ..Shape::MILLION };
         let (a, b) = (shape.generate().unwrap(), shape.generate().unwrap());
-        assert_eq!(a.zone.routes, b.zone.routes);
+        for (a, b) in a.zones.iter().zip(&b.zones) {
+            assert_eq!(a.routes, b.routes);
+        }
         assert_eq!(a.route_keys(7, 100), b.route_keys(7, 100));
+        assert_eq!(a.known_keys(7, 100), b.known_keys(7, 100));
         let other = Shape { seed: 1, ..shape }.generate().unwrap();
-        assert_ne!(a.zone.routes, other.zone.routes);
+        assert_ne!(a.zones[0].routes, other.zones[0].routes);
+    }
+
+    #[test]
+    fn zones_share_the_rules_evenly_and_known_keys_are_answered() {
+        let shape = Shape { routes: 5_000, endpoints: 20, zones: 6, municipalities: 3_000, ..Shape::MILLION };
+        let generated = shape.generate().unwrap();
+        let sizes: Vec<usize> = generated.zones.iter().skip(1).map(|zone| zone.routes.len()).collect();
+        assert!(sizes.iter().all(|size| (700..1_100).contains(size)), "{sizes:?}");
+        let table = crate::Table::compile(&generated.directory().unwrap(), BEGIN, 1).unwrap();
+        let keys = generated.known_keys(1, 1_000);
+        assert_eq!(keys.len(), 1_000);
+        assert!(keys.iter().all(|(service, place)| table.lookup(*service, *place).is_some()));
     }
 
     #[test]
     fn a_shape_that_cannot_be_met_is_refused() {
-        let shape = Shape { seed: 1, routes: 10_000, services: 1, municipalities: 1, endpoints: 1 };
+        let shape = Shape { seed: 1, routes: 10_000, services: 1, municipalities: 1, endpoints: 1, zones: 1 };
         assert!(matches!(shape.generate(), Err(GenerateError::Shape(_))));
     }
 }

@@ -17,6 +17,7 @@ mod floor;
 pub mod generate;
 mod instant;
 pub mod model;
+mod prefixes;
 mod primitive;
 mod publish;
 pub mod snapshot;
@@ -33,5 +34,5 @@ pub use model::{Scope, TrustAnchor, ZoneSnapshot};
 pub use publish::{Published, StaleGeneration, TableReader};
 pub use table::{
     CompileError, CompiledEndpoint, CompiledKey, CompiledRouter, EndpointIndex, IdentityUse, KeyOwner, Route,
-    RouterIndex, Table,
+    RouterIndex, Routes, Table,
 };

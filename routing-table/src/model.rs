@@ -211,6 +211,11 @@ impl RouteEntry {
     pub fn in_force(&self, at: UnixMs) -> bool {
         self.valid_from <= at && self.valid_until.is_none_or(|end| at < end)
     }
+
+    /// The next instant after `at` at which it begins or ends; `None`: neither happens any more.
+    pub fn next_change(&self, at: UnixMs) -> Option<UnixMs> {
+        [Some(self.valid_from), self.valid_until].into_iter().flatten().filter(|change| *change > at).min()
+    }
 }
 
 /// Consent to routes of another zone (DIRECTORY 8).

@@ -4,31 +4,34 @@
 //! cover the route key those with the most specific service prefix stay; of these the one with the longest jurisdiction
 //! prefix answers. Lookups take no lock, allocate nothing and read no clock.
 //!
-//! The structure: `services.rs` and `territories.rs` turn the two halves of a route key into small numbers (one hash
-//! probe each, usually), `rows.rs` holds one search tree over territory numbers per service prefix; a row without an
-//! answer passes the question to the next less specific service prefix. Two routes never tie: verification refuses that.
+//! The structure: `territories.rs` turns an ARS into a small number, `rows.rs` holds per service prefix a function from
+//! these numbers to references of routes, which `routes.rs` resolves; one hash probe each for service and ARS, usually, and
+//! one cache line of the row. A row without an answer passes the question to the next less specific service prefix. Two
+//! routes never tie: verification refuses that. `compile.rs` makes a table from a directory, and after another table only
+//! what has changed.
 
 mod compile;
+mod leaf;
 mod perfect_hash;
 mod principals;
+mod routes;
 mod rows;
 mod territories;
 
 use std::sync::Arc;
 
 use kernpost_codecs::statement::Assurance;
-use kernpost_codecs::{
-    Ars, DirectoryVersion, JurisdictionPrefix, ServiceKey, ServicePrefix, UnixMs, ZoneId, ZoneVersion,
-};
-use smallvec::SmallVec;
+use kernpost_codecs::{Ars, DirectoryVersion, JurisdictionPrefix, ServiceKey, ServicePrefix, UnixMs, ZoneVersion};
 
 pub use compile::CompileError;
+use compile::{Entry, Sources};
 use principals::Principals;
 pub use principals::{CompiledEndpoint, CompiledKey, CompiledRouter, IdentityUse, KeyOwner};
-use rows::Rows;
+pub use routes::{Route, Routes};
+use rows::{BATCH, Rows};
 use territories::Territories;
 
-use crate::model::Scope;
+use crate::prefixes::{place_prefix, service_key, service_prefix};
 
 /// An endpoint of one table: its place in id order. Means nothing in another table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,41 +41,6 @@ pub struct EndpointIndex(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouterIndex(pub u32);
 
-/// A rule of the table.
-#[derive(Debug, Clone)]
-pub struct Route {
-    /// Who is responsible, the preferred first; never empty.
-    pub endpoints: SmallVec<[EndpointIndex; 4]>,
-    /// Services it answers for.
-    pub service: ServicePrefix,
-    /// Territories it answers for.
-    pub jurisdiction: JurisdictionPrefix,
-    /// Messages must assert at least this.
-    pub min_assurance: Option<Assurance>,
-    /// Messages must be encrypted for the recipient.
-    pub encryption_required: bool,
-    /// Name of the rule, unique in its zone.
-    pub rule: Arc<str>,
-    /// The zone that states it.
-    pub zone: ZoneId,
-    /// In force from this instant on.
-    pub valid_from: UnixMs,
-    /// No longer in force from this instant on.
-    pub valid_until: Option<UnixMs>,
-}
-
-impl Route {
-    /// The prefixes.
-    pub fn scope(&self) -> Scope {
-        Scope { service: self.service, jurisdiction: self.jurisdiction }
-    }
-
-    /// True when the rule is in force at `at`.
-    pub fn in_force(&self, at: UnixMs) -> bool {
-        self.valid_from <= at && self.valid_until.is_none_or(|end| at < end)
-    }
-}
-
 /// The routing table. Immutable; readers share it through [`crate::Published`].
 #[derive(Debug)]
 pub struct Table {
@@ -81,11 +49,12 @@ pub struct Table {
     valid_until: Option<UnixMs>,
     version: DirectoryVersion,
     zones: Vec<(ZoneVersion, UnixMs)>,
-    territories: Territories,
+    territories: Arc<Territories>,
     rows: Rows,
-    /// All rules, also those not in force, sorted by prefixes and beginning (so that explain finds them).
-    routes: Vec<Route>,
-    principals: Principals,
+    /// For each place of `rows` the routes it was made of, also those not in force (explain shows them).
+    sources: Vec<Sources>,
+    routes: Routes,
+    principals: Arc<Principals>,
 }
 
 impl Table {
@@ -123,7 +92,26 @@ impl Table {
     #[inline]
     pub fn lookup(&self, service: ServiceKey, jurisdiction: Ars) -> Option<&Route> {
         let territory = self.territories.number(jurisdiction);
-        self.routes.get(self.rows.find(service, territory)? as usize)
+        self.routes.get(self.rows.find(service_key(service), territory)?)
+    }
+
+    /// As [`Table::lookup`] for many route keys at once: `found` is emptied and gets one answer for each, in their order.
+    ///
+    /// The lookups do not wait for each other's cache misses: in a large table they cost a fraction of single ones. It
+    /// allocates only when `found` is too short.
+    #[inline]
+    pub fn lookup_many<'t>(&'t self, asked: &[(ServiceKey, Ars)], found: &mut Vec<Option<&'t Route>>) {
+        found.clear();
+        found.reserve(asked.len());
+        for asked in asked.chunks(BATCH) {
+            let mut numbers = [(0, 0); BATCH];
+            for (number, (service, jurisdiction)) in numbers.iter_mut().zip(asked) {
+                *number = (service_key(*service), self.territories.number(*jurisdiction));
+            }
+            let mut references = [0; BATCH];
+            self.rows.find_batch(numbers.get(..asked.len()).unwrap_or_default(), &mut references);
+            found.extend(references.iter().take(asked.len()).map(|reference| self.routes.get(*reference)));
+        }
     }
 
     /// True when `endpoint` is one of those responsible for the route key.
@@ -149,22 +137,30 @@ impl Table {
         self.principals.endpoint(sender).is_some_and(|endpoint| endpoint.may_reply)
     }
 
-    /// All rules, also those not in force at this table's instant, sorted by prefixes and beginning.
-    pub fn routes(&self) -> &[Route] {
+    /// All rules, also those not in force.
+    pub fn routes(&self) -> &Routes {
         &self.routes
     }
 
-    /// Bytes held by the lookup structure (rows and route entries; names and keys not counted).
+    /// Bytes held by the lookup structure and the routes. Not counted: what zones say (shared with the directory), names
+    /// and keys. Tables compiled after one another share most of it.
     pub fn lookup_bytes(&self) -> usize {
-        self.rows.bytes() + self.routes.len() * size_of::<Route>() + self.territories.bytes()
+        let sources: usize = self.sources.iter().map(|row| size_of::<Sources>() + size_of_val(&*row.entries)).sum();
+        self.rows.bytes() + sources + self.routes.bytes() + self.territories.bytes()
     }
 
     /// All rules with exactly these prefixes, in force or not, the earliest first.
-    pub(crate) fn with_prefixes(&self, service: ServicePrefix, jurisdiction: JurisdictionPrefix) -> &[Route] {
-        let wanted = (service.as_u64(), jurisdiction.as_u64(), jurisdiction.level());
-        let prefixes = |r: &Route| (r.service.as_u64(), r.jurisdiction.as_u64(), r.jurisdiction.level());
-        let start = self.routes.partition_point(|route| prefixes(route) < wanted);
-        let rest = self.routes.get(start..).unwrap_or_default();
-        rest.get(..rest.partition_point(|route| prefixes(route) == wanted)).unwrap_or_default()
+    pub(crate) fn with_prefixes(
+        &self,
+        service: ServicePrefix,
+        jurisdiction: JurisdictionPrefix,
+    ) -> impl DoubleEndedIterator<Item = &Route> {
+        let row = self.rows.place_of(service_prefix(service)).and_then(|place| self.sources.get(place));
+        let entries = row.map(|row| &*row.entries).unwrap_or_default();
+        let number = self.territories.of_prefix(place_prefix(jurisdiction));
+        let start = number.map_or(entries.len(), |number| entries.partition_point(|entry| entry.number() < number));
+        let same = entries.get(start..).unwrap_or_default();
+        let same = same.get(..same.partition_point(|entry| Some(entry.number()) == number)).unwrap_or_default();
+        same.iter().filter_map(|entry: &Entry| self.routes.get(entry.route))
     }
 }

@@ -75,7 +75,10 @@ fn check(world: &World, table: &Table, service: ServiceKey, asked: Ars, at: Unix
         .collect();
     let expected = covering.iter().filter(|rule| rule.in_force(at)).max_by_key(|rule| specificity(rule));
     let found = table.lookup(service, asked);
-    prop_assert_eq!(found.map(|route| &*route.rule), expected.map(|rule| rule.rule.as_str()));
+    let mut many = Vec::new();
+    table.lookup_many(&[(service, asked)], &mut many);
+    prop_assert_eq!(many[0].map(|route| route.rule()), found.map(|route| route.rule()));
+    prop_assert_eq!(found.map(|route| route.rule()), expected.map(|rule| rule.rule.as_str()));
 
     let explanation = table.explain(service, asked);
     prop_assert_eq!(explanation.decision.as_ref().map(|d| d.rule.as_str()), expected.map(|rule| rule.rule.as_str()));

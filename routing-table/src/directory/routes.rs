@@ -16,8 +16,16 @@ const LONGEST_RULE: usize = 64;
 
 /// Checks the routes of all zones against each other.
 pub(super) fn check(zones: &[Zone<'_>], findings: &mut Findings) {
+    let all: Vec<usize> = (0..zones.len()).collect();
+    check_entries_of(zones, &all, findings);
+    check_overlaps(zones, findings);
+    check_successors(zones, findings);
+}
+
+/// Checks the routes and acceptances of the zones at these places, without overlaps.
+pub(super) fn check_entries_of(zones: &[Zone<'_>], places: &[usize], findings: &mut Findings) {
     let known = Known::new(zones);
-    for zone in zones {
+    for zone in places.iter().filter_map(|place| zones.get(*place)) {
         check_names(zone, findings);
         for route in &zone.snapshot.routes {
             check_route(zone, route, findings);
@@ -25,8 +33,6 @@ pub(super) fn check(zones: &[Zone<'_>], findings: &mut Findings) {
         }
         check_acceptances(zone, &known, findings);
     }
-    check_overlaps(zones, findings);
-    check_successors(zones, findings);
 }
 
 /// What can be said about one zone's routes without the others.
@@ -170,7 +176,7 @@ fn prefixes(scope: &Scope) -> impl Ord + use<> {
     (scope.service.as_u64(), scope.jurisdiction.as_u64(), scope.jurisdiction.level())
 }
 
-fn check_successors(zones: &[Zone<'_>], findings: &mut Findings) {
+pub(super) fn check_successors(zones: &[Zone<'_>], findings: &mut Findings) {
     let mut stated: BTreeMap<Ars, (&ZoneId, &Successor)> = BTreeMap::new();
     for zone in zones {
         for successor in &zone.snapshot.successors {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use kernpost_codecs::key::KeyId;
-use kernpost_codecs::{UnixMs, ZoneId};
+use kernpost_codecs::{UnixMs, ZoneId, ZoneVersion};
 
 use super::fault::{DirectoryFault, Findings};
 use crate::floor::{SerialFloor, Standing};
@@ -43,7 +43,7 @@ pub(super) fn check(
             let (first, second) = (first.snapshot().serial, signed.snapshot().serial);
             findings.add(Some(zone), "", DirectoryFault::ZoneTwice { first, second });
         }
-        check_document(signed, floor, now, findings);
+        check_document(signed.snapshot(), &signed.version(), floor, now, findings);
         check_delegations(signed.snapshot(), findings);
     }
     let mut tree = Tree { scopes: BTreeMap::new(), maintainer_keys: HashMap::new() };
@@ -117,7 +117,7 @@ fn check_absence(zone: &ZoneId, floor: &SerialFloor, findings: &mut Findings) {
     }
 }
 
-fn check_root(anchor: &TrustAnchor, root: &SignedSnapshot, findings: &mut Findings) {
+pub(super) fn check_root(anchor: &TrustAnchor, root: &SignedSnapshot, findings: &mut Findings) {
     let serial = root.snapshot().serial;
     if serial < anchor.minimum_serial {
         let fault = DirectoryFault::BelowAnchor { found: serial, minimum: anchor.minimum_serial };
@@ -129,7 +129,12 @@ fn check_root(anchor: &TrustAnchor, root: &SignedSnapshot, findings: &mut Findin
     }
 }
 
-fn check_signers(signed: &SignedSnapshot, maintainers: &Maintainers, findings: &mut Findings, new_root: bool) {
+pub(super) fn check_signers(
+    signed: &SignedSnapshot,
+    maintainers: &Maintainers,
+    findings: &mut Findings,
+    new_root: bool,
+) {
     let signers = signed.signers(maintainers);
     let (valid, known, needed) = (signers.valid.len(), maintainers.keys.len(), maintainers.threshold.max(1));
     if u32::try_from(valid).unwrap_or(u32::MAX) >= needed {
@@ -144,16 +149,21 @@ fn check_signers(signed: &SignedSnapshot, maintainers: &Maintainers, findings: &
     findings.add(Some(&signed.snapshot().zone), "", fault);
 }
 
-fn check_document(signed: &SignedSnapshot, floor: &SerialFloor, now: UnixMs, findings: &mut Findings) {
-    let snapshot = signed.snapshot();
+pub(super) fn check_document(
+    snapshot: &ZoneSnapshot,
+    version: &ZoneVersion,
+    floor: &SerialFloor,
+    now: UnixMs,
+    findings: &mut Findings,
+) {
     let zone = Some(&snapshot.zone);
-    match floor.standing(&signed.version()) {
+    match floor.standing(version) {
         Standing::Good => {}
         Standing::Older(seen) => {
             findings.add(zone, "", DirectoryFault::OlderSerial { found: snapshot.serial, seen });
         }
         Standing::Equivocation(seen) => {
-            let (serial, found) = (snapshot.serial, signed.digest());
+            let (serial, found) = (snapshot.serial, version.digest);
             findings.add(zone, "", DirectoryFault::Equivocation { serial, seen, found });
         }
     }
@@ -207,7 +217,7 @@ pub(super) fn own_maintainer_keys(snapshot: &ZoneSnapshot) -> HashMap<KeyId, Zon
     keys
 }
 
-fn add_keys(keys: &mut HashMap<KeyId, ZoneId>, zone: &ZoneId, maintainers: &Maintainers) {
+pub(super) fn add_keys(keys: &mut HashMap<KeyId, ZoneId>, zone: &ZoneId, maintainers: &Maintainers) {
     keys.extend(maintainers.keys.iter().map(|key| (key.id(), zone.clone())));
 }
 

@@ -6,10 +6,11 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use foldhash::HashMap;
 use kernpost_codecs::cbor::{CborError, Reader};
 use kernpost_codecs::key::{Algorithm, PublicKey};
 use kernpost_codecs::statement::Assurance;
-use kernpost_codecs::{Ars, JurisdictionPrefix, ServicePrefix, UnixMs};
+use kernpost_codecs::{Ars, EndpointId, JurisdictionPrefix, ServicePrefix, UnixMs};
 
 use crate::encryption_key::EncryptionKey;
 use crate::model::{
@@ -63,7 +64,10 @@ fn snapshot(input: &mut Reader<'_>) -> Decoded<ZoneSnapshot> {
             6 => delegations = entries(input, "delegation", delegation)?,
             7 => routers = entries(input, "router", router)?,
             8 => endpoints = entries(input, "endpoint", endpoint)?,
-            9 => routes = entries(input, "route", route)?,
+            9 => {
+                let mut known = HashMap::default();
+                routes = entries(input, "route", |input| route(input, &mut known))?;
+            }
             10 => acceptances = entries(input, "acceptance", acceptance)?,
             11 => successors = entries(input, "successor", successor)?,
             _ => input.skip()?,
@@ -97,10 +101,10 @@ fn required<T>(value: Option<T>, field: &'static str) -> Decoded<T> {
 }
 
 /// A list that is present, so not empty.
-fn list<T>(
-    input: &mut Reader<'_>,
+fn list<'a, T>(
+    input: &mut Reader<'a>,
     field: &'static str,
-    mut item: impl FnMut(&mut Reader<'_>) -> Decoded<T>,
+    mut item: impl FnMut(&mut Reader<'a>) -> Decoded<T>,
 ) -> Decoded<Vec<T>> {
     let count = input.array()?;
     if count == 0 {
@@ -110,14 +114,16 @@ fn list<T>(
     for _ in 0..count {
         items.push(item(input)?);
     }
+    // Snapshots stay in memory for as long as they are in force.
+    items.shrink_to_fit();
     Ok(items)
 }
 
 /// A list of entries, each named in errors by its place.
-fn entries<T>(
-    input: &mut Reader<'_>,
+fn entries<'a, T>(
+    input: &mut Reader<'a>,
     kind: &'static str,
-    mut entry: impl FnMut(&mut Reader<'_>) -> Decoded<T>,
+    mut entry: impl FnMut(&mut Reader<'a>) -> Decoded<T>,
 ) -> Decoded<Vec<T>> {
     let mut place = 0usize;
     list(input, kind, |input| {
@@ -311,7 +317,18 @@ fn grant(input: &mut Reader<'_>) -> Decoded<Grant> {
     Ok(Grant { scope: scope(services, places)?, max_assurance })
 }
 
-fn route(input: &mut Reader<'_>) -> Decoded<RouteEntry> {
+/// An endpoint's id. Many routes name the same few: those read before are shared.
+fn named<'a>(input: &mut Reader<'a>, known: &mut HashMap<&'a str, EndpointId>) -> Decoded<EndpointId> {
+    let text = input.text()?;
+    if let Some(id) = known.get(text) {
+        return Ok(id.clone());
+    }
+    let id: EndpointId = text.parse().map_err(|error| fault("endpoint", error))?;
+    known.insert(text, id.clone());
+    Ok(id)
+}
+
+fn route<'a>(input: &mut Reader<'a>, known: &mut HashMap<&'a str, EndpointId>) -> Decoded<RouteEntry> {
     let (mut rule, mut services, mut places, mut valid_from, mut valid_until) = (None, None, None, UnixMs(0), None);
     let (mut endpoints, mut min_assurance, mut encryption_required) = (Vec::new(), None, false);
     let mut keys = input.map()?;
@@ -327,7 +344,7 @@ fn route(input: &mut Reader<'_>) -> Decoded<RouteEntry> {
                 }
             }
             5 => valid_until = Some(input.time()?),
-            6 => endpoints = list(input, "endpoints", |input| text(input, "endpoint"))?,
+            6 => endpoints = list(input, "endpoints", |input| named(input, known))?,
             7 => min_assurance = Some(assurance(input, "least assurance")?),
             8 => encryption_required = flag(input, "encryption required")?,
             _ => input.skip()?,

@@ -139,7 +139,7 @@ impl Principals {
     pub(super) fn new(directory: &Directory) -> Option<Self> {
         let mut principals = Self::default();
         let routed: std::collections::HashSet<&str> =
-            directory.zones().flat_map(|zone| &zone.routes).flat_map(|r| &r.endpoints).map(|e| e.as_str()).collect();
+            directory.verified().iter().flat_map(|zone| zone.named()).map(|id| id.as_str()).collect();
         for entry in directory.zones().flat_map(|zone| &zone.endpoints) {
             principals.endpoints.push(CompiledEndpoint {
                 id: entry.id.clone(),

@@ -1,16 +1,21 @@
 //! For a service key and a territory number, which route answers?
 //!
-//! Every service prefix that some route names has a node, and every node a row: a function from territory numbers
-//! (preorder, see `territories.rs`) to its routes that changes at a few places, the spans. A row without an answer
-//! passes the question to the node of the next less specific prefix.
+//! Every service prefix that some route names has a row: a function from territory numbers (preorder, see
+//! `territories.rs`) to references of routes that changes at a few places, the spans. A row without an answer passes the
+//! question to the row of the next less specific prefix.
 //!
-//! Laid out for memory latency: a node is one cache line with the key it is found by and the numbers at which its leaves
-//! begin; a leaf is one line with 16 spans. A usual lookup in a table of a million rules fetches one node and one leaf.
-//! Numbers have 16 bits when territories and rows are few enough (all of Germany is), else 32.
+//! Laid out for memory latency. A row's leaves are cache lines; the territory number, scaled, says which leaf, so that no
+//! search comes before it. Where spans crowd, a leaf refers to leaves below it, a small B-tree. A usual lookup in a table
+//! of a million rules fetches a slot from the cache and one leaf from memory. Numbers have 15 bits when there are few
+//! enough territories (all of Germany has), else 32 (`leaf.rs`).
+//!
+//! Rows are immutable and shared: a table compiled after another one makes new rows only where routes have changed.
 
-use kernpost_codecs::{ServiceKey, ServicePrefix};
+use std::sync::Arc;
 
+use super::leaf::{BELOW, Leaf, NONE, Narrow, Wide};
 use super::perfect_hash::PerfectHash;
+use crate::prefixes::{ANY, services_above};
 
 /// From `start` on, up to the next span of the row, `route` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,49 +25,87 @@ pub(super) struct Span {
 }
 
 /// The rows of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Rows {
-    /// 16-bit numbers: 24 in a node, 16 spans in a leaf.
-    Narrow(Forest<u16, 24, 16>),
-    /// 32-bit numbers: 12 in a node, 8 spans in a leaf.
-    Wide(Forest<u32, 12, 8>),
-}
-
-impl Default for Rows {
-    fn default() -> Self {
-        Self::Narrow(Forest::default())
-    }
+    /// 15-bit numbers: 11 spans in a leaf.
+    Narrow(Forest<Narrow>),
+    /// 32-bit numbers: 8 spans in a leaf.
+    Wide(Forest<Wide>),
 }
 
 impl Rows {
-    /// Empty rows for these service prefixes and *any*; `wide` for tables that do not fit 16-bit numbers.
-    ///
-    /// `None` when there are 2^32 prefixes or more.
-    pub(super) fn new(prefixes: impl Iterator<Item = ServicePrefix>, wide: bool) -> Option<Self> {
-        let mut keys: Vec<u64> = prefixes.map(|prefix| key_of(prefix.as_u64())).collect();
-        keys.push(ANY);
-        keys.sort_unstable();
-        keys.dedup();
-        if wide { Forest::new(&keys).map(Self::Wide) } else { Forest::new(&keys).map(Self::Narrow) }
+    /// Empty rows over this many territories: nobody is responsible for anything.
+    pub(super) fn new(territories: usize) -> Self {
+        // One more number than there are territories may begin a span: the one after the last.
+        if territories.saturating_add(1) < Narrow::TERRITORIES {
+            Self::Narrow(Forest::new(territories))
+        } else {
+            Self::Wide(Forest::new(territories))
+        }
     }
 
-    /// Stores the row of a prefix. `spans` ascend strictly and begin at 0; their routes are `first_route` or later ones.
+    /// The same rows for exactly these service prefixes and *any*, in ascending order; those new here are empty.
     ///
-    /// `None` when a number does not fit or the prefix was not named.
-    pub(super) fn fill(&mut self, prefix: ServicePrefix, spans: &[Span], first_route: u32) -> Option<()> {
+    /// `None` when there are almost 2^32.
+    pub(super) fn with_services(&self, services: &[u64]) -> Option<Self> {
         match self {
-            Self::Narrow(rows) => rows.fill(key_of(prefix.as_u64()), spans, first_route),
-            Self::Wide(rows) => rows.fill(key_of(prefix.as_u64()), spans, first_route),
+            Self::Narrow(rows) => rows.with_services(services).map(Self::Narrow),
+            Self::Wide(rows) => rows.with_services(services).map(Self::Wide),
+        }
+    }
+
+    /// Replaces the row of a prefix. `spans` ascend strictly and begin at 0.
+    ///
+    /// `None` when the prefix was not named, or there are more than 2^31 leaves.
+    pub(super) fn fill(&mut self, service: u64, spans: &[Span]) -> Option<()> {
+        match self {
+            Self::Narrow(rows) => rows.fill(service, spans),
+            Self::Wide(rows) => rows.fill(service, spans),
+        }
+    }
+
+    /// The place of a prefix that was named, for what its owner keeps beside its row.
+    pub(super) fn place_of(&self, service: u64) -> Option<usize> {
+        match self {
+            Self::Narrow(rows) => rows.place_of(service),
+            Self::Wide(rows) => rows.place_of(service),
+        }
+    }
+
+    /// The prefix of each place; `None` where there is none.
+    pub(super) fn services(&self) -> impl Iterator<Item = Option<u64>> {
+        let (narrow, wide) = match self {
+            Self::Narrow(rows) => (Some(rows.services()), None),
+            Self::Wide(rows) => (None, Some(rows.services())),
+        };
+        narrow.into_iter().flatten().chain(wide.into_iter().flatten())
+    }
+
+    /// How long an array with a place for each prefix is.
+    pub(super) fn places(&self) -> usize {
+        match self {
+            Self::Narrow(rows) => rows.slots.len(),
+            Self::Wide(rows) => rows.slots.len(),
         }
     }
 
     /// The route of the most specific service prefix that has one for this territory.
     #[inline]
-    pub(super) fn find(&self, service: ServiceKey, territory: u32) -> Option<u32> {
-        let key = key_of(service.as_u64());
+    pub(super) fn find(&self, service: u64, territory: u32) -> Option<u32> {
+        let found = match self {
+            Self::Narrow(rows) => rows.find(service, territory),
+            Self::Wide(rows) => rows.find(service, territory),
+        };
+        (found != NONE).then_some(found)
+    }
+
+    /// As [`Rows::find`] for up to [`BATCH`] keys at once, so that their cache misses overlap: `found` gets one answer for
+    /// each, [`NONE`] for no route.
+    #[inline]
+    pub(super) fn find_batch(&self, asked: &[(u64, u32)], found: &mut [u32; BATCH]) {
         match self {
-            Self::Narrow(rows) => rows.find(key, u16::try_from(territory).ok()?),
-            Self::Wide(rows) => rows.find(key, territory),
+            Self::Narrow(rows) => rows.find_batch(asked, found),
+            Self::Wide(rows) => rows.find_batch(asked, found),
         }
     }
 
@@ -75,276 +118,282 @@ impl Rows {
     }
 }
 
-/// Key of the empty service prefix.
-const ANY: u64 = 0;
-/// What remains of a key when the detail, activity, object and group are cut off.
-const CUTS: [u64; 4] = [1_000, 1_000_000, 1_000_000_000, 1_000_000_000_000];
+/// Keys of one [`Rows::find_batch`], at most.
+pub(super) const BATCH: usize = 64;
+/// Spans to a leaf on average, when they lie evenly; a leaf holds 11 (or 8).
+const EVENLY: usize = 6;
+/// A slot that belongs to no prefix.
+const NO_SERVICE: u64 = u64::MAX;
 
-/// A service key or prefix without its `99`. A zero group ends a prefix (WIRE 1.4), so the number alone identifies it.
-#[inline]
-fn key_of(number: u64) -> u64 {
-    number.wrapping_sub(99_000_000_000_000)
+/// A service prefix and its row. Two to a cache line.
+#[derive(Debug, Clone)]
+#[repr(C, align(32))]
+struct Slot<L> {
+    service: u64,
+    leaves: Arc<[L]>,
+    /// 2^32 × leaves of the uppermost level / territories, rounded down.
+    scale: u32,
+    /// The place of the next less specific prefix; for *any* its own.
+    above: u32,
 }
 
-/// The keys of the prefixes above `key`, the most specific first; those equal to `key` are left out.
-#[inline]
-fn above(key: u64) -> impl Iterator<Item = u64> {
-    CUTS.into_iter().map(move |cut| key - key % cut).filter(move |above| *above != key)
+/// Slots, by the perfect hash of their prefixes.
+#[derive(Debug, Clone)]
+pub(super) struct Forest<L> {
+    hash: Arc<PerfectHash>,
+    slots: Vec<Slot<L>>,
+    territories: usize,
+    /// The row in which nobody answers.
+    nobody: Arc<[L]>,
 }
 
-/// A territory number or a route's place in its row, in 16 or 32 bits. The largest value means "none".
-pub(super) trait Number: Copy + Ord {
-    const NONE: Self;
-    /// `None` when `value` does not fit below [`Number::NONE`].
-    fn from_u32(value: u32) -> Option<Self>;
-    fn to_u32(self) -> u32;
-}
-
-impl Number for u16 {
-    const NONE: Self = Self::MAX;
-    fn from_u32(value: u32) -> Option<Self> {
-        Self::try_from(value).ok().filter(|narrow| *narrow != Self::NONE)
-    }
-    #[inline]
-    fn to_u32(self) -> u32 {
-        u32::from(self)
-    }
-}
-
-impl Number for u32 {
-    const NONE: Self = Self::MAX;
-    fn from_u32(value: u32) -> Option<Self> {
-        Some(value).filter(|value| *value != Self::NONE)
-    }
-    #[inline]
-    fn to_u32(self) -> u32 {
-        self
-    }
-}
-
-/// Bits of the number of leaves in a node's head.
-const LEAVES_BITS: u32 = 20;
-/// Bits of the stride in a node's head, above the number of leaves; the key is above both.
-const STRIDE_BITS: u32 = 4;
-/// Key of a node that is none.
-const NO_KEY: u64 = (1 << (u64::BITS - LEAVES_BITS - STRIDE_BITS)) - 1;
-
-/// A service prefix and where its row lies. One cache line.
-///
-/// The leaves fall into groups of 2^stride; `begins` are the first numbers of all groups but the first.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Node<N, const GROUPS: usize> {
-    /// Key, stride and number of leaves.
-    head: u64,
-    first_leaf: u32,
-    /// Places of routes are counted from here.
-    first_route: u32,
-    /// Ascending, padded with `NONE`.
-    begins: [N; GROUPS],
-}
-
-impl<N: Number, const GROUPS: usize> Node<N, GROUPS> {
-    /// A node without leaves.
-    fn new(key: u64) -> Self {
-        let head = key << (LEAVES_BITS + STRIDE_BITS);
-        Self { head, first_leaf: 0, first_route: 0, begins: [N::NONE; GROUPS] }
+impl<L: Leaf> Forest<L> {
+    fn new(territories: usize) -> Self {
+        let nobody: Arc<[_]> = Arc::new([L::all(NONE)]);
+        let any = Slot { service: ANY, leaves: nobody.clone(), scale: 0, above: 0 };
+        Self { hash: Arc::default(), slots: vec![any], territories, nobody }
     }
 
-    #[inline]
-    fn key(&self) -> u64 {
-        self.head >> (LEAVES_BITS + STRIDE_BITS)
-    }
-
-    /// log2 of the number of leaves in a group.
-    #[inline]
-    fn stride(&self) -> u32 {
-        (self.head >> LEAVES_BITS) as u32 & ((1 << STRIDE_BITS) - 1)
-    }
-
-    #[inline]
-    fn leaves(&self) -> usize {
-        self.head as usize & ((1 << LEAVES_BITS) - 1)
-    }
-}
-
-/// Where spans begin, ascending, and the route that answers in each; padded with `NONE`. One cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Leaf<N, const SPANS: usize> {
-    starts: [N; SPANS],
-    routes: [N; SPANS],
-}
-
-/// Nodes, by the perfect hash of their keys, and the leaves of all rows.
-#[derive(Debug)]
-pub(super) struct Forest<N, const GROUPS: usize, const SPANS: usize> {
-    hash: PerfectHash,
-    nodes: Vec<Node<N, GROUPS>>,
-    /// For each node the place of the next less specific one; for *any* its own.
-    parents: Vec<u32>,
-    leaves: Vec<Leaf<N, SPANS>>,
-    /// First number of every leaf, for rows with several leaves in a group.
-    leaf_begins: Vec<N>,
-}
-
-impl<N, const GROUPS: usize, const SPANS: usize> Default for Forest<N, GROUPS, SPANS> {
-    fn default() -> Self {
-        Self {
-            hash: PerfectHash::default(),
-            nodes: Vec::new(),
-            parents: Vec::new(),
-            leaves: Vec::new(),
-            leaf_begins: Vec::new(),
-        }
-    }
-}
-
-impl<N: Number, const GROUPS: usize, const SPANS: usize> Forest<N, GROUPS, SPANS> {
-    /// `keys` ascend strictly and contain [`ANY`].
-    fn new(keys: &[u64]) -> Option<Self> {
-        let hash = PerfectHash::new(keys)?;
-        let places = hash.places();
-        let nodes = vec![Node::new(NO_KEY); places];
-        // Leaf 0 answers for nodes that have no row.
-        let nobody = Leaf { starts: [N::NONE; SPANS], routes: [N::NONE; SPANS] };
-        let (leaves, leaf_begins) = (vec![nobody], vec![N::NONE]);
-        let mut forest = Self { hash, nodes, parents: vec![0; places], leaves, leaf_begins };
-        for key in keys {
-            let place = forest.hash.place(*key);
-            *forest.nodes.get_mut(place)? = Node::new(*key);
+    fn with_services(&self, services: &[u64]) -> Option<Self> {
+        let hash = PerfectHash::new(services)?;
+        let empty = Slot { service: NO_SERVICE, leaves: self.nobody.clone(), scale: 0, above: 0 };
+        let mut slots = vec![empty; hash.places()];
+        for service in services {
+            let place = hash.place(*service);
+            let before = self.place_of(*service).and_then(|place| self.slots.get(place));
+            let (leaves, scale) =
+                before.map_or_else(|| (self.nobody.clone(), 0), |slot| (slot.leaves.clone(), slot.scale));
             // Ascending order puts every prefix after those above it.
-            let parent = above(*key).find_map(|above| forest.place_of(above)).unwrap_or(place);
-            *forest.parents.get_mut(place)? = u32::try_from(parent).ok()?;
+            let named = |above: u64| slots.get(hash.place(above)).is_some_and(|slot: &Slot<_>| slot.service == above);
+            let above = services_above(*service).find(|above| named(*above)).map_or(place, |above| hash.place(above));
+            *slots.get_mut(place)? = Slot { service: *service, leaves, scale, above: u32::try_from(above).ok()? };
         }
-        Some(forest)
+        Some(Self { hash: Arc::new(hash), slots, territories: self.territories, nobody: self.nobody.clone() })
     }
 
-    fn fill(&mut self, key: u64, spans: &[Span], first_route: u32) -> Option<()> {
-        let place = self.place_of(key)?;
-        let first_leaf = self.leaves.len();
-        for chunk in spans.chunks(SPANS) {
-            let mut leaf = Leaf { starts: [N::NONE; SPANS], routes: [N::NONE; SPANS] };
-            for ((start, route), span) in leaf.starts.iter_mut().zip(&mut leaf.routes).zip(chunk) {
-                *start = N::from_u32(span.start)?;
-                if let Some(answer) = span.route {
-                    *route = N::from_u32(answer.checked_sub(first_route)?)?;
-                }
+    fn fill(&mut self, service: u64, spans: &[Span]) -> Option<()> {
+        let place = self.place_of(service)?;
+        let upper = (spans.len() / EVENLY).min(self.territories / 2).max(1);
+        let scale = u32::try_from(((upper as u64) << 32) / (self.territories as u64).max(1)).unwrap_or(u32::MAX);
+        let mut leaves = vec![L::all(NONE); upper];
+        let (mut rest, mut before) = (spans, NONE);
+        for (upper, first) in (0..upper).zip((0u64..).map(|number| first_of(number, scale))) {
+            // What begins where the leaf does is in force all over it.
+            while let Some((span, after)) = rest.split_first()
+                && u64::from(span.start) <= first
+            {
+                (before, rest) = (span.route.unwrap_or(NONE), after);
             }
-            self.leaf_begins.push(*leaf.starts.first()?);
-            self.leaves.push(leaf);
+            let end = rest.partition_point(|span| scaled(span.start, scale) as usize == upper);
+            let (here, after) = rest.split_at_checked(end)?;
+            *leaves.get_mut(upper)? = branch(before, here, &mut leaves)?;
+            before = here.last().map_or(before, |last| last.route.unwrap_or(NONE));
+            rest = after;
         }
-        let leaves = self.leaves.len().checked_sub(first_leaf)?;
-        let stride = (0u32..1 << STRIDE_BITS).find(|stride| leaves.div_ceil(1 << stride) <= GROUPS + 1)?;
-        if leaves >= 1 << LEAVES_BITS {
-            return None;
-        }
-        let mut node = Node { first_leaf: u32::try_from(first_leaf).ok()?, first_route, ..Node::new(key) };
-        node.head |= u64::from(stride) << LEAVES_BITS | leaves as u64;
-        let groups = self.leaf_begins.get(first_leaf..)?.iter().step_by(1 << stride).skip(1);
-        for (begin, first) in node.begins.iter_mut().zip(groups) {
-            *begin = *first;
-        }
-        *self.nodes.get_mut(place)? = node;
+        let slot = self.slots.get_mut(place)?;
+        (slot.leaves, slot.scale) = (leaves.into(), scale);
         Some(())
     }
 
-    fn place_of(&self, key: u64) -> Option<usize> {
-        let place = self.hash.place(key);
-        self.nodes.get(place).filter(|node| node.key() == key).map(|_| place)
+    fn place_of(&self, service: u64) -> Option<usize> {
+        let place = self.hash.place(service);
+        self.slots.get(place).filter(|slot| slot.service == service).map(|_| place)
+    }
+
+    fn services(&self) -> impl Iterator<Item = Option<u64>> {
+        self.slots.iter().map(|slot| Some(slot.service).filter(|service| *service != NO_SERVICE))
     }
 
     #[inline]
-    fn find(&self, key: u64, territory: N) -> Option<u32> {
-        let place = self.hash.place(key);
-        let node = self.nodes.get(place)?;
-        if node.key() != key {
-            return self.find_above(above(key).find_map(|above| self.place_of(above))?, territory);
-        }
-        match self.answer(node, territory) {
-            None if key != ANY => self.find_above(*self.parents.get(place)? as usize, territory),
-            answer => answer,
-        }
+    fn find(&self, service: u64, territory: u32) -> u32 {
+        let Some(slot) = self.slots.get(self.nearest(service) as usize) else { return NONE };
+        let found = Self::from_leaf(slot, scaled(territory, slot.scale) as usize, territory);
+        if found == NONE && slot.service != ANY { self.find_above(slot.above, territory) } else { found }
     }
 
-    /// The answer of a node or of the next less specific one that has an answer.
-    #[inline(never)]
-    fn find_above(&self, mut place: usize, territory: N) -> Option<u32> {
-        loop {
-            let node = self.nodes.get(place)?;
-            match self.answer(node, territory) {
-                None if node.key() != ANY => place = *self.parents.get(place)? as usize,
-                answer => return answer,
+    /// In passes, each over all keys: a pass reads what the one before has asked memory for. The processor overlaps the
+    /// few instructions of many keys, but only few of the whole lookups.
+    #[inline]
+    fn find_batch(&self, asked: &[(u64, u32)], found: &mut [u32; BATCH]) {
+        // Of each key the place of its row and of the leaf there.
+        let mut at = [(0u32, 0u32); BATCH];
+        // Keys that no row has answered yet.
+        let mut open = [0u8; BATCH];
+        let mut left = asked.len().min(BATCH);
+        for (key, ((service, _), (at, open))) in (0u8..).zip(asked.iter().zip(at.iter_mut().zip(&mut open))) {
+            (at.0, *open) = (self.nearest(*service), key);
+        }
+        while left > 0 {
+            let mut touched = 0;
+            for key in open.iter().take(left).map(|key| usize::from(*key)) {
+                if let (Some((_, territory)), Some(at)) = (asked.get(key), at.get_mut(key))
+                    && let Some(slot) = self.slots.get(at.0 as usize)
+                {
+                    at.1 = scaled(*territory, slot.scale);
+                    touched ^= slot.leaves.get(at.1 as usize).map_or(0, L::touch);
+                }
             }
+            // Reading has asked memory for the lines; nothing but this keeps the compiler from leaving it out.
+            std::hint::black_box(touched);
+            let mut still = 0;
+            for place in 0..left {
+                let Some(key) = open.get(place).copied() else { break };
+                let (Some((_, territory)), Some(at), Some(found)) =
+                    (asked.get(usize::from(key)), at.get_mut(usize::from(key)), found.get_mut(usize::from(key)))
+                else {
+                    break;
+                };
+                let Some(slot) = self.slots.get(at.0 as usize) else { break };
+                *found = Self::from_leaf(slot, at.1 as usize, *territory);
+                at.0 = slot.above;
+                // Without a branch: which row answers cannot be guessed.
+                if let Some(open) = open.get_mut(still) {
+                    *open = key;
+                }
+                still += usize::from(*found == NONE) & usize::from(slot.service != ANY);
+            }
+            left = still;
         }
     }
 
-    /// The row's own answer. Compares without branches: what memory decides would often be guessed wrong.
+    /// The place of the most specific row for this service.
     #[inline]
-    fn answer(&self, node: &Node<N, GROUPS>, territory: N) -> Option<u32> {
-        let mut leaf = node.first_leaf as usize + at_or_before(&node.begins, territory);
-        if node.stride() > 0 {
-            leaf = self.leaf_in_group(node, territory)?;
+    fn nearest(&self, service: u64) -> u32 {
+        let place = self.hash.place(service);
+        match self.slots.get(place) {
+            // Not lossy: places have 32 bits.
+            Some(slot) if slot.service == service => place as u32,
+            _ => self.nearest_above(service),
         }
-        let leaf = self.leaves.get(leaf)?;
-        // The leaf begins at or before the territory, so only the other starts are compared.
-        let place = *leaf.routes.get(at_or_before(leaf.starts.split_first()?.1, territory))?;
-        if place == N::NONE { None } else { node.first_route.checked_add(place.to_u32()) }
     }
 
     #[inline(never)]
-    fn leaf_in_group(&self, node: &Node<N, GROUPS>, territory: N) -> Option<usize> {
-        let first = node.first_leaf as usize + (at_or_before(&node.begins, territory) << node.stride());
-        let end = (first + (1 << node.stride())).min(node.first_leaf as usize + node.leaves());
-        let begins = self.leaf_begins.get(first..end)?;
-        Some(first + begins.partition_point(|begin| *begin <= territory).saturating_sub(1))
+    fn nearest_above(&self, service: u64) -> u32 {
+        // *Any* always has a row.
+        services_above(service).find_map(|above| self.place_of(above)).unwrap_or(0) as u32
+    }
+
+    /// What a row says, beginning with this leaf.
+    #[inline]
+    fn from_leaf(slot: &Slot<L>, mut leaf: usize, territory: u32) -> u32 {
+        loop {
+            let found = slot.leaves.get(leaf).map_or(NONE, |leaf| leaf.at(territory));
+            if found < BELOW {
+                return found;
+            }
+            leaf = (found & !BELOW) as usize;
+        }
+    }
+
+    /// The answer of this row, or of the next less specific one that has one.
+    #[inline(never)]
+    fn find_above(&self, mut place: u32, territory: u32) -> u32 {
+        loop {
+            let Some(slot) = self.slots.get(place as usize) else { return NONE };
+            let found = Self::from_leaf(slot, scaled(territory, slot.scale) as usize, territory);
+            if found != NONE || slot.service == ANY {
+                return found;
+            }
+            place = slot.above;
+        }
     }
 
     fn bytes(&self) -> usize {
-        self.hash.bytes()
-            + self.nodes.len() * (size_of::<Node<N, GROUPS>>() + size_of::<u32>())
-            + self.leaves.len() * (size_of::<Leaf<N, SPANS>>() + size_of::<N>())
+        let leaves: usize = self.slots.iter().map(|slot| size_of_val(&*slot.leaves)).sum();
+        self.hash.bytes() + leaves + self.slots.len() * size_of::<Slot<L>>()
     }
 }
 
-/// How many of the ascending numbers, fewer than 32, are ≤ `territory`. Halving without branches, few instructions: what
-/// fits the processor's window decides how many lookups overlap.
+/// Which leaf of the uppermost level a territory belongs to.
 #[inline]
-fn at_or_before<N: Number>(numbers: &[N], territory: N) -> usize {
-    let mut count = 0;
-    for step in [16, 8, 4, 2, 1] {
-        let more = numbers.get(count + step - 1).is_some_and(|number| *number <= territory);
-        count += step * usize::from(more);
+// Not lossy: the upper half of the product is below the number of leaves.
+fn scaled(territory: u32, scale: u32) -> u32 {
+    ((u64::from(territory) * u64::from(scale)) >> 32) as u32
+}
+
+/// The first territory that belongs to this leaf of the uppermost level.
+fn first_of(leaf: u64, scale: u32) -> u64 {
+    (leaf << 32).div_ceil(u64::from(scale).max(1))
+}
+
+/// A leaf for these spans; `before` answers ahead of the first. What does not fit goes to leaves below, at the end of
+/// `leaves`. Each level has a tenth of the spans of the one above, so few levels are enough.
+fn branch<L: Leaf>(before: u32, spans: &[Span], leaves: &mut Vec<L>) -> Option<L> {
+    let mut leaf = L::all(before);
+    if spans.len() <= L::STARTS {
+        for (place, span) in spans.iter().enumerate() {
+            leaf.begin(place, span.start, span.route.unwrap_or(NONE))?;
+        }
+        return Some(leaf);
     }
-    count
+    let parts = spans.len().div_ceil(L::STARTS).min(L::STARTS + 1);
+    let mut parts = spans.chunks(spans.len().div_ceil(parts));
+    let first = branch(before, parts.next()?, leaves)?;
+    leaf.before(stored(first, leaves)?);
+    for (place, part) in parts.enumerate() {
+        let (first, rest) = part.split_first()?;
+        let below = branch(first.route.unwrap_or(NONE), rest, leaves)?;
+        leaf.begin(place, first.start, stored(below, leaves)?)?;
+    }
+    Some(leaf)
+}
+
+/// Puts a leaf at the end; what refers to it.
+fn stored<L>(leaf: L, leaves: &mut Vec<L>) -> Option<u32> {
+    let place = u32::try_from(leaves.len()).ok().filter(|place| *place < BELOW)?;
+    leaves.push(leaf);
+    Some(BELOW | place)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
     use super::*;
+    use crate::prefixes::{service_key, service_prefix};
+    use proptest::prelude::*;
 
-    fn prefix(text: &str) -> ServicePrefix {
-        text.parse().unwrap()
+    /// So many territories have 15-bit numbers, more have 32-bit ones.
+    const FEW: usize = 32_765;
+    const MANY: usize = 1 << 20;
+
+    fn prefix(text: &str) -> u64 {
+        service_prefix(text.parse().unwrap())
     }
 
-    fn service(text: &str) -> ServiceKey {
-        text.parse().unwrap()
+    fn service(text: &str) -> u64 {
+        service_key(text.parse().unwrap())
+    }
+
+    fn rows(territories: usize, services: &[u64]) -> Rows {
+        Rows::new(territories).with_services(services).unwrap()
+    }
+
+    fn batched(rows: &Rows, asked: &[(u64, u32)]) -> Vec<Option<u32>> {
+        let mut found = [0; BATCH];
+        let batches = asked.chunks(BATCH).flat_map(|asked| {
+            rows.find_batch(asked, &mut found);
+            found[..asked.len()].to_vec()
+        });
+        batches.map(|found| (found != NONE).then_some(found)).collect()
     }
 
     #[test]
     fn every_row_length_answers_like_a_scan_in_both_widths() {
-        for wide in [false, true] {
-            for length in [1u32, 2, 15, 16, 17, 96, 97, 104, 105, 400, 401, 800, 801, 4_097, 20_000] {
-                let mut rows = Rows::new([prefix("99001"), prefix("99002")].into_iter(), wide).unwrap();
-                rows.fill(prefix("99001"), &[Span { start: 0, route: Some(7) }], 7).unwrap();
-                let route = |place: u32| (place % 5 != 4).then_some(1_000_000 + place);
-                let spans: Vec<Span> = (0..length).map(|i| Span { start: i * 3, route: route(i) }).collect();
-                rows.fill(prefix("99002"), &spans, 1_000_000).unwrap();
-                for territory in 0..length * 3 + 5 {
-                    let expected = route((territory / 3).min(length - 1));
-                    let found = rows.find(service("99002000000000"), territory);
-                    assert_eq!(found, expected, "length {length}, territory {territory}");
+        for territories in [FEW, MANY] {
+            for length in [1u32, 2, 6, 7, 10, 11, 12, 13, 96, 110, 111, 400, 1_210, 1_211, 4_097, 10_900] {
+                for spread in [1, 3] {
+                    let mut rows = rows(territories, &[ANY, prefix("99001"), prefix("99002")]);
+                    rows.fill(prefix("99001"), &[Span { start: 0, route: Some(7) }]).unwrap();
+                    let route = |place: u32| (place % 5 != 4).then_some(1_000_000 + place);
+                    let spans: Vec<Span> = (0..length).map(|i| Span { start: i * spread, route: route(i) }).collect();
+                    rows.fill(prefix("99002"), &spans).unwrap();
+                    let asked: Vec<(u64, u32)> =
+                        (0..length * spread + 5).map(|territory| (service("99002000000000"), territory)).collect();
+                    let expected: Vec<_> =
+                        asked.iter().map(|(_, territory)| route((territory / spread).min(length - 1))).collect();
+                    let single: Vec<_> = asked.iter().map(|(service, t)| rows.find(*service, *t)).collect();
+                    assert_eq!(single, expected, "length {length}, spread {spread}");
+                    assert_eq!(batched(&rows, &asked), expected, "length {length}, spread {spread}");
                 }
             }
         }
@@ -352,38 +401,56 @@ mod tests {
 
     #[test]
     fn a_row_without_an_answer_asks_the_next_less_specific_prefix() {
-        for wide in [false, true] {
+        for territories in [FEW, MANY] {
             let prefixes = ["99", "99050", "99050012104", "99050012104001"].map(prefix);
-            let mut rows = Rows::new(prefixes.into_iter(), wide).unwrap();
+            let mut rows = rows(territories, &prefixes);
             let row = |start, route| [Span { start: 0, route: None }, Span { start, route: Some(route) }];
             for (number, prefix) in (0..).zip(prefixes) {
-                rows.fill(prefix, &row(10 * (number + 1), number), 0).unwrap();
+                rows.fill(prefix, &row(10 * (number + 1), number)).unwrap();
             }
-            let find = |territory| rows.find(service("99050012104001"), territory);
-            assert_eq!([find(9), find(10), find(20), find(30), find(40)], [None, Some(0), Some(1), Some(2), Some(3)]);
-            assert_eq!(rows.find(service("99050012000000"), 50), Some(1));
-            assert_eq!(rows.find(service("99050012104002"), 50), Some(2));
-            assert_eq!(rows.find(service("99051000000000"), 50), Some(0));
-            assert_eq!(rows.find(service("99051000000000"), 5), None);
+            let cases = [
+                ("99050012104001", 9, None),
+                ("99050012104001", 10, Some(0)),
+                ("99050012104001", 20, Some(1)),
+                ("99050012104001", 30, Some(2)),
+                ("99050012104001", 40, Some(3)),
+                ("99050012000000", 50, Some(1)),
+                ("99050012104002", 50, Some(2)),
+                ("99051000000000", 50, Some(0)),
+                ("99051000000000", 5, None),
+                ("99000000000000", 5, None),
+                ("99000000000000", 10, Some(0)),
+            ];
+            let asked: Vec<(u64, u32)> = cases.iter().map(|(key, territory, _)| (service(key), *territory)).collect();
+            let expected: Vec<Option<u32>> = cases.iter().map(|(.., expected)| *expected).collect();
+            let single: Vec<_> = asked.iter().map(|(service, territory)| rows.find(*service, *territory)).collect();
+            assert_eq!(single, expected);
+            assert_eq!(batched(&rows, &asked), expected);
         }
     }
 
     #[test]
-    fn what_does_not_fit_16_bits_is_refused_there_and_kept_in_32() {
-        for span in [Span { start: 70_000, route: None }, Span { start: 1, route: Some(65_535) }] {
-            let spans = [Span { start: 0, route: None }, span];
-            let filled = |wide| {
-                let mut rows = Rows::new(std::iter::empty(), wide).unwrap();
-                rows.fill(prefix("99"), &spans, 0).map(|()| rows)
-            };
-            assert!(filled(false).is_none());
-            assert_eq!(filled(true).unwrap().find(service("99050000000000"), span.start), span.route);
-        }
+    fn two_slots_are_a_cache_line() {
+        assert_eq!(size_of::<Slot<Narrow>>(), 32);
     }
 
-    #[test]
-    fn nodes_and_leaves_are_cache_lines() {
-        assert_eq!((size_of::<Node<u16, 24>>(), size_of::<Node<u32, 12>>()), (64, 64));
-        assert_eq!((size_of::<Leaf<u16, 16>>(), size_of::<Leaf<u32, 8>>()), (64, 64));
+    proptest! {
+        #[test]
+        fn any_spans_answer_like_a_scan(
+            starts in prop::collection::btree_map(1u32..3_000, prop::option::of(0u32..1_000), 0..400),
+            crowded in prop::collection::btree_map(1_000u32..1_100, prop::option::of(0u32..1_000), 0..100),
+            territories in 3_001usize..70_000,
+        ) {
+            let mut spans = vec![Span { start: 0, route: None }];
+            let mut all = starts;
+            all.extend(crowded);
+            spans.extend(all.iter().map(|(start, route)| Span { start: *start, route: *route }));
+            let mut rows = rows(territories, &[ANY]);
+            rows.fill(ANY, &spans).unwrap();
+            for territory in 0..3_001 {
+                let expected = spans[spans.partition_point(|span| span.start <= territory) - 1].route;
+                prop_assert_eq!(rows.find(ANY, territory), expected);
+            }
+        }
     }
 }

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::FixedState;
-use kernpost_codecs::{Ars, JurisdictionLevel, JurisdictionPrefix};
+use kernpost_codecs::{Ars, JurisdictionLevel};
 
 use super::perfect_hash::PerfectHash;
+use crate::prefixes::{ANY, ars_at, place_contains};
 
 /// Levels of the jurisdiction hierarchy between a Gemeinde and *any*, the most specific first.
 const LEVELS: [JurisdictionLevel; 4] =
@@ -19,6 +20,9 @@ const LEVELS: [JurisdictionLevel; 4] =
 const NUMBER_BITS: u32 = 23;
 /// A slot without a key: no key has all its bits set.
 const EMPTY: u64 = u64::MAX;
+
+/// The ARS that ended, each with the one it is routed by.
+pub(super) type Successors = HashMap<Ars, Ars, FixedState>;
 
 /// The numbering of one table.
 #[derive(Debug, Default)]
@@ -30,15 +34,15 @@ pub(super) struct Territories {
     keys: Vec<u64>,
     /// For each number the last number below it.
     last: Vec<u32>,
-    successors: HashMap<u64, Ars, FixedState>,
+    successors: Successors,
 }
 
 impl Territories {
-    /// Numbers the prefixes; `successors` are (old, new) pairs in force, already free of chains.
+    /// Numbers the prefixes, given as [`crate::prefixes::place_prefix`]; `successors` in force lead to the end of chains.
     ///
     /// `None` when there are 2^23 prefixes or more.
-    pub(super) fn new(prefixes: impl Iterator<Item = JurisdictionPrefix>, successors: &[(Ars, Ars)]) -> Option<Self> {
-        let mut keys: Vec<u64> = prefixes.map(key_of_prefix).collect();
+    pub(super) fn new(prefixes: impl IntoIterator<Item = u64>, successors: Successors) -> Option<Self> {
+        let mut keys: Vec<u64> = prefixes.into_iter().collect();
         keys.push(ANY);
         keys.sort_unstable();
         keys.dedup();
@@ -46,11 +50,11 @@ impl Territories {
         let mut territories = Self { last: last_below(&keys), keys, ..Self::default() };
         territories.store(&numbered)?;
         if !successors.is_empty() {
-            for (old, new) in successors {
-                numbered.insert(key_of(*old, JurisdictionLevel::Gemeinde), territories.number(*new));
+            for (old, new) in &successors {
+                numbered.insert(ars_at(*old, JurisdictionLevel::Gemeinde), territories.number(*new));
             }
             territories.store(&numbered)?;
-            territories.successors = successors.iter().map(|(old, new)| (old.as_u64(), *new)).collect();
+            territories.successors = successors;
         }
         Some(territories)
     }
@@ -79,7 +83,7 @@ impl Territories {
     /// The number of the longest prefix that covers `ars` (or its successor); 0 is *any*.
     #[inline]
     pub(super) fn number(&self, ars: Ars) -> u32 {
-        match self.get(key_of(ars, JurisdictionLevel::Gemeinde)) {
+        match self.get(ars_at(ars, JurisdictionLevel::Gemeinde)) {
             Some(number) => number,
             None => self.number_above(ars),
         }
@@ -87,24 +91,41 @@ impl Territories {
 
     #[inline(never)]
     fn number_above(&self, ars: Ars) -> u32 {
-        LEVELS.into_iter().find_map(|level| self.get(key_of(ars, level))).unwrap_or(0)
+        LEVELS.into_iter().find_map(|level| self.get(ars_at(ars, level))).unwrap_or(0)
     }
 
-    /// First and last number below a prefix that was numbered.
-    pub(super) fn range(&self, prefix: JurisdictionPrefix) -> Option<(u32, u32)> {
-        // Not by `get`: an ARS that ended has another's number there.
-        let first = self.keys.binary_search(&key_of_prefix(prefix)).ok()?;
-        Some((u32::try_from(first).ok()?, *self.last.get(first)?))
+    /// The number of a prefix that was numbered.
+    pub(super) fn of_prefix(&self, place: u64) -> Option<u32> {
+        // An ARS that ended has another's number in its slot.
+        let number = self.get(place).filter(|number| self.keys.get(*number as usize) == Some(&place));
+        number.or_else(|| u32::try_from(self.keys.binary_search(&place).ok()?).ok())
+    }
+
+    /// The last number below a prefix, given by its own number.
+    pub(super) fn last(&self, number: u32) -> Option<u32> {
+        self.last.get(number as usize).copied()
+    }
+
+    /// Every numbered prefix, ascending: its place in this list is its number.
+    pub(super) fn prefixes(&self) -> &[u64] {
+        &self.keys
+    }
+
+    /// Which ARS have ended, and by which they are routed.
+    pub(super) fn successors(&self) -> &Successors {
+        &self.successors
     }
 
     /// The ARS to route by: the successor's when `ars` ended.
     pub(super) fn current(&self, ars: Ars) -> Ars {
-        self.successors.get(&ars.as_u64()).copied().unwrap_or(ars)
+        self.successors.get(&ars).copied().unwrap_or(ars)
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.hash.bytes() + self.slots.len() * 8 + self.keys.len() * 12
+        self.hash.bytes()
+            + self.slots.len() * size_of::<u64>()
+            + self.keys.len() * (size_of::<u64>() + size_of::<u32>())
     }
 
     /// How many prefixes are numbered.
@@ -118,7 +139,7 @@ fn last_below(keys: &[u64]) -> Vec<u32> {
     let mut last: Vec<u32> = (0..).take(keys.len()).collect();
     let mut open: Vec<(u64, usize)> = Vec::new();
     for (number, key) in keys.iter().enumerate() {
-        while open.last().is_some_and(|(above, _)| !key_contains(*above, *key)) {
+        while open.last().is_some_and(|(above, _)| !place_contains(*above, *key)) {
             open.pop();
         }
         open.push((*key, number));
@@ -132,85 +153,49 @@ fn last_below(keys: &[u64]) -> Vec<u32> {
     last
 }
 
-/// Key of the empty prefix.
-const ANY: u64 = 0;
-
-/// A prefix as one number: first ARS below it × 8 + level. Ascending order is preorder.
-#[inline]
-fn key(first: u64, level: JurisdictionLevel) -> u64 {
-    first * 8 + rank(level)
-}
-
-#[inline]
-fn key_of(ars: Ars, level: JurisdictionLevel) -> u64 {
-    let ars = ars.as_u64();
-    key(ars - ars % width(rank(level)), level)
-}
-
-fn key_of_prefix(prefix: JurisdictionPrefix) -> u64 {
-    key(prefix.as_u64(), prefix.level())
-}
-
-#[inline]
-const fn rank(level: JurisdictionLevel) -> u64 {
-    match level {
-        JurisdictionLevel::Any => 0,
-        JurisdictionLevel::Land => 1,
-        JurisdictionLevel::Bezirk => 2,
-        JurisdictionLevel::Kreis => 3,
-        JurisdictionLevel::Verband => 4,
-        JurisdictionLevel::Gemeinde => 5,
-    }
-}
-
-/// How many ARS a prefix of this rank spans.
-#[inline]
-const fn width(rank: u64) -> u64 {
-    match rank {
-        0 => 1_000_000_000_000,
-        1 => 10_000_000_000,
-        2 => 1_000_000_000,
-        3 => 10_000_000,
-        4 => 1_000,
-        _ => 1,
-    }
-}
-
-fn key_contains(above: u64, below: u64) -> bool {
-    let (first, value) = (above / 8, below / 8);
-    above % 8 <= below % 8 && value >= first && value - first < width(above % 8)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
     use super::*;
+    use crate::prefixes::place_prefix;
+
+    fn place(text: &str) -> u64 {
+        place_prefix(text.parse().unwrap())
+    }
 
     fn numbered(prefixes: &[&str], successors: &[(&str, &str)]) -> Territories {
-        let successors: Vec<_> = successors.iter().map(|(o, n)| (o.parse().unwrap(), n.parse().unwrap())).collect();
-        Territories::new(prefixes.iter().map(|text| text.parse().unwrap()), &successors).unwrap()
+        let successors = successors.iter().map(|(o, n)| (o.parse().unwrap(), n.parse().unwrap())).collect();
+        Territories::new(prefixes.iter().map(|text| place(text)), successors).unwrap()
+    }
+
+    fn range(t: &Territories, text: &str) -> (u32, u32) {
+        let number = t.of_prefix(place(text)).unwrap();
+        (number, t.last(number).unwrap())
     }
 
     #[test]
     fn an_ars_has_the_number_of_its_longest_prefix() {
         let t = numbered(&["14", "14713", "147130000000", "14523", "000000000000"], &[]);
         let number = |text: &str| t.number(text.parse().unwrap());
-        let range = |text: &str| t.range(text.parse().unwrap()).unwrap();
-        assert_eq!(range(""), (0, 5));
-        assert_eq!(number("147130000000"), range("147130000000").0);
-        assert_eq!(number("147139999999"), range("14713").0);
-        assert_eq!(number("145230010010"), range("14523").0);
-        assert_eq!(number("146120000000"), range("14").0);
-        assert_eq!(number("000000000000"), range("000000000000").0);
+        assert_eq!(range(&t, ""), (0, 5));
+        assert_eq!(number("147130000000"), range(&t, "147130000000").0);
+        assert_eq!(number("147139999999"), range(&t, "14713").0);
+        assert_eq!(number("145230010010"), range(&t, "14523").0);
+        assert_eq!(number("146120000000"), range(&t, "14").0);
+        assert_eq!(number("000000000000"), range(&t, "000000000000").0);
         assert_eq!(number("010510044044"), 0);
-        assert_eq!(range("14").1, range("147130000000").1);
+        assert_eq!(range(&t, "14").1, range(&t, "147130000000").1);
     }
 
     #[test]
-    fn an_ended_ars_has_its_successors_number() {
-        let t = numbered(&["03", "03159", "03152"], &[("031520012012", "031590016016")]);
+    fn an_ended_ars_has_its_successors_number_and_its_prefix_keeps_its_own() {
+        let t = numbered(&["03", "03159", "03152", "031520012012"], &[("031520012012", "031590016016")]);
         let number = |text: &str| t.number(text.parse().unwrap());
         assert_eq!(number("031520012012"), number("031590016016"));
         assert_ne!(number("031520011011"), number("031590016016"));
+        let (own, last) = range(&t, "031520012012");
+        assert_eq!((own, last), (own, own));
+        assert_ne!(own, number("031590016016"));
+        assert!(t.of_prefix(place("03153")).is_none());
     }
 }

@@ -57,7 +57,7 @@ fn verified(zone: &ZoneSnapshot) {
 
 fn asked(table: &Table, service: u64, jurisdiction: u64) {
     let (Ok(service), Ok(jurisdiction)) = (ServiceKey::try_from(service), Ars::try_from(jurisdiction)) else { return };
-    let found = table.lookup(service, jurisdiction).map(|route| route.rule.to_string());
+    let found = table.lookup(service, jurisdiction).map(|route| route.rule().to_owned());
     let explained = table.explain(service, jurisdiction).decision.map(|decision| decision.rule);
     assert_eq!(found, explained, "lookup and explain agree");
 }
