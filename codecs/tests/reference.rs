@@ -176,7 +176,7 @@ fn what_is_accepted_as_a_part_and_its_root_are_the_plain_ones_whatever_was_done_
             match harm {
                 Harm::None => {}
                 Harm::Size(other) => size = other.into(),
-                Harm::MoveEntry(at, to) => *(&mut entries[at.index(chosen.len())].0) = to.into(),
+                Harm::MoveEntry(at, to) => entries[at.index(chosen.len())].0 = to.into(),
                 Harm::SwapEntries(one, other) => entries.swap(one.index(chosen.len()), other.index(chosen.len())),
                 Harm::AddSibling(at, empty) => {
                     let at = at.index(siblings.len() + 1);
@@ -473,6 +473,14 @@ fn receipts_rebuilt_and_passed_on_twice_are_the_plain_ones_byte_for_byte() {
         for (statement, receipt) in rebuilt.statements.iter().zip(&receipts) {
             prop_assert_eq!(&statement[..], &plain::receipt_statement(&shared, receipt)[..]);
         }
+
+        // Passed on whole, under other labels.
+        let onward: Vec<(usize, plain::Label)> = (0..size).map(|at| (at, labels[size + at])).collect();
+        let mut relabelled = BytesMut::new();
+        let new_labels: Vec<Label> = onward.iter().map(|(_, of)| label(*of)).collect();
+        prop_assert!(whole.fits_relabelled());
+        whole.encode_relabelled(&new_labels, &mut relabelled);
+        prop_assert_eq!(&relabelled[..], &plain::receipts_frame(&shared, &receipts, &by, &onward)[..]);
 
         // Passed on by one router, and by the next.
         let chosen: Vec<usize> = chosen.into_iter().collect();
