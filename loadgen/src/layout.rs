@@ -204,7 +204,7 @@ fn generated(scenario: &Scenario) -> Result<(Vec<RoutePlan>, Vec<RouteKey>)> {
     let generated = shape.generate()?;
     let targets = generated.route_keys(scenario.load.seed, TARGETS_BY_POPULATION);
     let targets = targets.into_iter().map(|(service, place)| (service.to_string(), place.to_string())).collect();
-    let routes = generated.zone.routes.into_iter().map(|route| {
+    let routes = generated.zones.into_iter().flat_map(|zone| zone.routes).map(|route| {
         Ok(RoutePlan {
             rule: route.rule,
             service: route.scope.service,

@@ -40,6 +40,32 @@ impl Programs {
     }
 }
 
+/// The programs a load run needs, in one build.
+#[derive(Debug, Clone)]
+pub struct LoadPrograms {
+    /// `kernpost-loadgen`; `kernpost-router` lies beside it.
+    pub loadgen: PathBuf,
+    /// `relay-floor`.
+    pub relay: PathBuf,
+}
+
+impl LoadPrograms {
+    /// Builds the load generator, the router and the relay floor as they ship and says where they are.
+    pub fn build_release() -> Result<Self> {
+        let packages = ["kernpost-router", "kernpost-endpoint", "kernpost-loadgen", "kernpost-benches"];
+        let mut command = cargo();
+        command.args(["build", "--release", "--bins"]);
+        packages.iter().for_each(|package| drop(command.args(["--package", package])));
+        run(&mut command)?;
+        let folder = target().join("release");
+        let programs = Self { loadgen: folder.join("kernpost-loadgen"), relay: folder.join("relay-floor") };
+        for program in [&programs.loadgen, &programs.relay] {
+            ensure!(program.is_file(), "the build left no {}", program.display());
+        }
+        Ok(programs)
+    }
+}
+
 /// `cargo`, started in the project's top folder.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

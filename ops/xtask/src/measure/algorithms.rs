@@ -1,0 +1,55 @@
+//! What does the signature algorithm change for the router? Little, because one signature covers a bundle.
+
+use anyhow::Result;
+
+use super::load::{self, median};
+use super::ratio::LINKS;
+use super::{Limit, Measure, Reading};
+use crate::workspace::LoadPrograms;
+
+pub(super) const MEASURE: Measure = Measure {
+    name: "algorithms",
+    what: "router CPU of a 1 KiB message by signature algorithm, as fast as it goes, bundle fill at least 64",
+    run,
+};
+
+const RUNS: usize = 10;
+const SHORT_RUNS: usize = 1;
+/// Fill below which a comparison says nothing about bundles.
+const LEAST_FILL: f64 = 64.0;
+
+/// Name, and how much more CPU than ESP256 it may cost.
+const ALGORITHMS: [(&str, f64); 5] =
+    [("esp256", 1.0), ("ed25519", 1.2), ("esp384", f64::INFINITY), ("ml-dsa-65", 1.2), ("hybrid", 1.4)];
+
+fn run(short: bool) -> Result<Vec<Reading>> {
+    let programs = LoadPrograms::build_release()?;
+    let mut cpu: [Vec<f64>; ALGORITHMS.len()] = Default::default();
+    let mut ratio: [Vec<f64>; ALGORITHMS.len()] = Default::default();
+    let mut fill: [Vec<f64>; ALGORITHMS.len()] = Default::default();
+    for _ in 0..if short { SHORT_RUNS } else { RUNS } {
+        let mut first = None;
+        for (nth, (name, _)) in ALGORITHMS.iter().enumerate() {
+            let arguments = ["--payload", "1KiB", "--max", "--algorithm", name];
+            let load = load::load(&programs, &[&LINKS[..], &arguments].concat())?;
+            let us = load.router_us()?;
+            let base = *first.get_or_insert(us);
+            let push = |values: &mut [Vec<f64>], value| values.get_mut(nth).map(|values| values.push(value));
+            push(&mut cpu, us);
+            push(&mut ratio, us / base);
+            push(&mut fill, load.bundle_fill.sent);
+        }
+    }
+    let mut readings = Vec::new();
+    for (((name, most), cpu), (ratio, fill)) in ALGORITHMS.iter().zip(&cpu).zip(ratio.iter().zip(&fill)) {
+        let (us, of_us) = median(cpu)?;
+        let (times, of_times) = median(ratio)?;
+        let (entries, of_entries) = median(fill)?;
+        let limit = (!short && most.is_finite()).then_some(Limit::AtMost(*most));
+        readings.push(Reading::spread(format!("{name}, 1 sender, 4 recipients"), us, of_us, "µs CPU", None));
+        readings.push(Reading::spread(format!("{name} / esp256"), times, of_times, "×", limit));
+        let least = (!short).then_some(Limit::AtLeast(LEAST_FILL));
+        readings.push(Reading::spread(format!("{name}, mean bundle fill"), entries, of_entries, "entries", least));
+    }
+    Ok(readings)
+}

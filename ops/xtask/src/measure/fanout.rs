@@ -1,0 +1,116 @@
+//! What does a message cost when bundles do not help? 20 senders, 1,000 recipients at random.
+//!
+//! Every message goes to another recipient than its neighbours, so parts have one entry or two: each carries the root's
+//! signature and a path of siblings, and each receipt comes alone. Compared with the formula of `ops/PERFORMANCE.md`.
+
+use anyhow::{Context, Result};
+
+use super::load::{self, median};
+use super::ratio::STATEMENT;
+use super::{Limit, Measure, Reading};
+use crate::workspace::LoadPrograms;
+
+pub(super) const MEASURE: Measure = Measure {
+    name: "ratio-fanout",
+    what: "1 KiB, 20 senders, 1,000 recipients at random: CPU, signature checks and bytes against relay and formula",
+    run,
+};
+
+const PAYLOAD: u32 = 1_024;
+const RATE: u64 = 5_000;
+const RUNS: usize = 10;
+const SHORT_RUNS: usize = 1;
+
+/// The cost formula: `ops/PERFORMANCE.md`, "What a message costs".
+mod formula {
+    /// Bytes of a message's statement and entry head.
+    const STATEMENT: f64 = 185.0;
+    /// Bytes of a part's head: signature, protected header, counts, frame header.
+    const PART_HEAD: f64 = 170.0;
+    /// Bytes of a RECEIPTS frame without its entries: issuer, version, time, part head.
+    const RECEIPTS_HEAD: f64 = 240.0;
+    /// Bytes of one receipt.
+    const RECEIPT: f64 = 9.0;
+    /// Bytes of one sibling hash.
+    const SIBLING: f64 = 32.0;
+    /// Share that QUIC adds: headers, tags, acknowledgements.
+    const QUIC: f64 = 1.05;
+
+    /// Siblings a part needs that keeps `kept` of the `signed` leaves of a tree: a path to each run of entries that stays
+    /// together, as deep as the tree is larger than the part.
+    fn siblings(signed: f64, kept: f64) -> f64 {
+        if kept >= signed { 0.0 } else { (signed / kept).log2().max(1.0) * kept.min(signed / kept) }
+    }
+
+    /// Signature checks a message: one for each part that arrives from senders; receipts pass unverified.
+    pub fn signature_checks(sent: f64) -> f64 {
+        1.0 / sent
+    }
+
+    /// UDP payload bytes of one message beyond its payload on a recipient's link, both directions.
+    pub fn recipient_bytes(sent: f64, handed_on: f64, receipts: f64) -> f64 {
+        let down = STATEMENT + (PART_HEAD + SIBLING * siblings(sent, handed_on)) / handed_on;
+        let up = RECEIPT + RECEIPTS_HEAD / receipts;
+        (down + up) * QUIC + PACKETS
+    }
+
+    /// Bytes of packets that carry little: one each way for a message that travels alone.
+    const PACKETS: f64 = 90.0;
+
+    /// Router CPU of one message, µs: what a relay of as many bytes costs, the hashes, the parts and the frames.
+    pub fn cpu_us(floor: f64, sent: f64, handed_on: f64, receipts: f64) -> f64 {
+        floor + 2.0 + 64.0 / sent + PART_US / handed_on + RECEIPTS_US / receipts
+    }
+
+    /// CPU of writing one part and sending it in packets of its own, µs.
+    const PART_US: f64 = 14.0;
+    /// CPU of taking a RECEIPTS frame in packets of its own and handing it on, µs.
+    const RECEIPTS_US: f64 = 14.0;
+}
+
+fn run(short: bool) -> Result<Vec<Reading>> {
+    let programs = LoadPrograms::build_release()?;
+    let (payload, rate) = (format!("{PAYLOAD}B"), format!("{RATE}/s"));
+    let arguments = [
+        "--senders", "20", "--sender-links", "20", "--recipients", "1000", "--recipient-links", "1000", "--rate", &rate,
+        "--payload", &payload, "--duration", "3s", "--warm-up", "2s", "--router-set", "router.workers=1", "--router-set",
+        "limits.links=2048",
+    ];
+    let (mut floor, mut cpu, mut ratio, mut checks, mut bytes, mut against) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut shape = String::new();
+    for _ in 0..if short { SHORT_RUNS } else { RUNS } {
+        let relay = load::relay(&programs, PAYLOAD + STATEMENT, 4, RATE, 3)?;
+        let load = load::load(&programs, &arguments)?;
+        let router = load.routers.first().context("no router in the result")?;
+        let us = load.router_us()?;
+        let sent = load.bundle_fill.sent;
+        let handed_on = load.bundle_fill.forwarded.context("the router does not say how full its bundles are")?;
+        let receipts = load.bundle_fill.receipts.context("the sink does not say how full its frames are")?;
+        let checked = router.signature_checks_per_message.context("no signature checks in the result")?;
+        let overhead = load.links.recipient.as_ref().context("no bytes in the result")?.overhead_per_message;
+        floor.push(relay.cpu_us);
+        cpu.push(us);
+        ratio.push(us / relay.cpu_us);
+        checks.push(checked / formula::signature_checks(sent));
+        bytes.push(overhead / formula::recipient_bytes(sent, handed_on, receipts));
+        against.push(us / formula::cpu_us(relay.cpu_us, sent, handed_on, receipts));
+        shape = load.shape();
+    }
+    let judged = |limit: f64| (!short).then_some(Limit::AtMost(limit));
+    let mut readings = Vec::new();
+    let mut add = |what: String, values: &[f64], unit, limit| -> Result<()> {
+        let (value, spread) = median(values)?;
+        readings.push(Reading::spread(what, value, spread, unit, limit));
+        Ok(())
+    };
+    add(format!("router / relay at {RATE} messages/s; {shape}"), &ratio, "×", judged(8.0))?;
+    add("router".to_owned(), &cpu, "µs CPU", None)?;
+    add("relay".to_owned(), &floor, "µs CPU", None)?;
+    for (what, values) in [("CPU", &against), ("signature checks", &checks), ("bytes on the recipient's link", &bytes)] {
+        let off: Vec<f64> = values.iter().map(|ratio| (ratio - 1.0).abs() * 100.0).collect();
+        add(format!("{what}, measured / formula"), values, "×", None)?;
+        add(format!("{what}, off the formula by"), &off, "%", judged(25.0))?;
+    }
+    Ok(readings)
+}

@@ -1,0 +1,50 @@
+//! Does a slow authority harm the others? Their latency beside it against their latency without it, in interleaved pairs.
+
+use anyhow::{Context, Result};
+
+use super::load::{self, median};
+use super::{Limit, Measure, Reading};
+use crate::workspace::LoadPrograms;
+
+pub(super) const MEASURE: Measure = Measure {
+    name: "isolation",
+    what: "scenario slow-authority at 30 % of the highest rate: the others' p99 with and without it, one router and two",
+    run,
+};
+
+const PAIRS: usize = 11;
+const SHORT_PAIRS: usize = 1;
+
+fn run(short: bool) -> Result<Vec<Reading>> {
+    let programs = LoadPrograms::build_release()?;
+    let mut readings = Vec::new();
+    for routers in ["1", "2"] {
+        let base = ["--routers", routers, "--duration", "3s", "--warm-up", "2s", "--slo", "lost=0"];
+        let full = load::load(&programs, &[&["--scenario", "slow-authority", "--max"][..], &base].concat())?;
+        let rate = format!("{:.0}/s", full.rate.achieved_per_s * 0.3);
+        let (mut ratios, mut slow, mut calm) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..if short { SHORT_PAIRS } else { PAIRS } {
+            let with = ["--scenario", "slow-authority", "--rate", &rate];
+            let with = load::load(&programs, &[&with[..], &base].concat())?;
+            let without = ["--scenario", "slow-authority", "--no-slow", "--rate", &rate];
+            let without = load::load(&programs, &[&without[..], &base].concat())?;
+            let others = |load: &load::Load| load.others_us.as_ref().map(|others| others.p99 / 1_000.0);
+            let (beside, alone) = (others(&with).context(NO_OTHERS)?, others(&without).context(NO_OTHERS)?);
+            slow.push(beside);
+            calm.push(alone);
+            ratios.push(beside / alone);
+        }
+        let limit = (!short).then_some(Limit::AtMost(1.2));
+        for (what, values, unit, limit) in [
+            ("others' p99 beside a slow authority / without it", &ratios, "×", limit),
+            ("others' p99 beside it", &slow, "ms", None),
+            ("others' p99 without it", &calm, "ms", None),
+        ] {
+            let (value, spread) = median(values)?;
+            readings.push(Reading::spread(format!("{what}; {routers} router(s), {rate}"), value, spread, unit, limit));
+        }
+    }
+    Ok(readings)
+}
+
+const NO_OTHERS: &str = "the result does not tell the others' latency apart";
