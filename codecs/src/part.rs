@@ -9,19 +9,20 @@ mod head;
 mod hop;
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 pub use builder::{BundleBuilder, Unfit};
 pub use head::{MOST_ENTRIES, RootSignatures};
 pub use hop::HopHeader;
 
-pub(crate) use head::{head_len, put_head, put_siblings, read_head, read_siblings, siblings_len};
+pub(crate) use head::{as_hashes, head_len, put_head, put_siblings, read_head, read_siblings, siblings_len};
 
 use crate::body::{Body, put_frame_head};
 use crate::code::FrameFault;
 use crate::credit::entry_cost;
 use crate::digest::Digest;
 use crate::frame::{LONGEST_BODY, frame_type};
-use crate::tree::{PartialTree, ProofFault, leaf_hash};
+use crate::tree::{EMPTY_LEAF, Leaf, PartialTree, ProofFault, Siblings, leaf_hash};
 use crate::varint;
 
 /// Longest payload that travels inline, in bytes (WIRE 6.2).
@@ -83,13 +84,18 @@ pub enum PartError {
     },
 }
 
-/// An entry head as read, before the bodies.
-struct EntryHead {
-    index: u16,
-    hop: HopHeader,
-    statement: usize,
-    payload: usize,
+impl Leaf for Entry {
+    fn index(&self) -> u16 {
+        self.index
+    }
+
+    fn hash(&self) -> Digest {
+        self.leaf
+    }
 }
+
+/// Lengths of statement and payload of an entry whose head was read, before the bodies.
+type Lengths = SmallVec<[(u32, u32); 64]>;
 
 impl Part {
     /// Reads a BUNDLE body.
@@ -100,19 +106,17 @@ impl Part {
         let mut body = Body::new(body, CLAUSE);
         let (tree_size, signatures) = read_head(&mut body)?;
         let head = body.since(0);
-        let heads = read_entry_heads(&mut body)?;
+        let (mut entries, lengths) = read_entry_heads(&mut body)?;
         let start = body.position();
-        let mut entries = Vec::with_capacity(heads.len());
-        for EntryHead { index, hop, statement, payload } in heads {
-            let statement = body.take(statement, "statement")?;
-            let payload = body.take(payload, "payload")?;
-            entries.push(Entry { index, hop, leaf: leaf_hash(&statement), statement, payload });
+        for (entry, (statement, payload)) in entries.iter_mut().zip(lengths) {
+            entry.statement = body.take(statement as usize, "statement")?;
+            entry.payload = body.take(payload as usize, "payload")?;
+            entry.leaf = leaf_hash(&entry.statement);
         }
         let bodies = body.since(start);
         let siblings = read_siblings(&mut body)?;
         body.finish()?;
-        let leaves: Vec<(u16, Digest)> = entries.iter().map(|entry| (entry.index, entry.leaf)).collect();
-        match PartialTree::from_part(tree_size, &leaves, &siblings) {
+        match PartialTree::from_leaves(tree_size, &entries, as_hashes(&siblings)) {
             Ok(tree) => Ok(Self { signatures, tree, entries, head, bodies }),
             Err(fault) => {
                 let entries = entries.iter().map(|entry| (entry.index, entry.credit())).collect();
@@ -194,9 +198,9 @@ impl Part {
     }
 
     fn lay_out<'h>(&self, chosen: impl ExactSizeIterator<Item = (usize, &'h HopHeader)>) -> Result<Frame, ProofFault> {
-        let mut indices = Vec::with_capacity(chosen.len());
+        let mut indices = SmallVec::<[u16; 64]>::with_capacity(chosen.len());
         let mut heads = Vec::with_capacity(16 * chosen.len());
-        let mut runs: Vec<(usize, usize)> = Vec::new();
+        let mut runs = Runs::new();
         let mut bytes = 0;
         let mut before: Option<&HopHeader> = None;
         // Positions increase, so the bodies are found in one pass over the entries.
@@ -222,7 +226,7 @@ impl Part {
                 start = end;
             }
         }
-        let siblings = self.tree.multi_proof(&indices)?;
+        let siblings = self.tree.siblings_of(&indices)?;
         let count = indices.len();
         let length = self.head.len() + varint::len(count as u64) + heads.len() + bytes + siblings_len(siblings.len());
         Ok(Frame { count, heads, runs, siblings, length })
@@ -245,12 +249,15 @@ impl Part {
 /// A frame measured before it is written: its length stands in front.
 struct Frame {
     count: usize,
+    /// In a vector of their own: small pieces written straight into a growing buffer cost more than this one allocation.
     heads: Vec<u8>,
-    /// Stretches of the bodies, without gaps inside.
-    runs: Vec<(usize, usize)>,
-    siblings: Vec<Digest>,
+    runs: Runs,
+    siblings: Siblings,
     length: usize,
 }
+
+/// Stretches of the bodies, without gaps inside.
+type Runs = SmallVec<[(usize, usize); 16]>;
 
 fn put_entry_head(out: &mut Vec<u8>, entry: &Entry, hop: &HopHeader, before: Option<&HopHeader>) {
     varint::encode(out, entry.index.into());
@@ -259,9 +266,11 @@ fn put_entry_head(out: &mut Vec<u8>, entry: &Entry, hop: &HopHeader, before: Opt
     varint::encode(out, entry.payload.len() as u64);
 }
 
-fn read_entry_heads(body: &mut Body) -> Result<Vec<EntryHead>, FrameFault> {
+/// Entries whose bodies are still to come, with the lengths of those.
+fn read_entry_heads(body: &mut Body) -> Result<(Vec<Entry>, Lengths), FrameFault> {
     let count = body.number("entry count", 1..=MOST_ENTRIES)?;
-    let mut heads: Vec<EntryHead> = Vec::with_capacity(count.into());
+    let mut heads: Vec<Entry> = Vec::with_capacity(count.into());
+    let mut lengths = Lengths::with_capacity(count.into());
     for _ in 0..count {
         let index = body.number("index", 0..=MOST_ENTRIES - 1)?;
         let before = heads.last();
@@ -271,12 +280,14 @@ fn read_entry_heads(body: &mut Body) -> Result<Vec<EntryHead>, FrameFault> {
         let hop = HopHeader::read(body, before.map(|before| &before.hop))?;
         let statement = body.length("statement length")?;
         let payload = body.length("payload length")?;
+        let most = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         if hop.is_bare() && payload != 0 {
             return Err(body.fault("a payload with an entry that is detached or asks"));
         }
-        heads.push(EntryHead { index, hop, statement, payload });
+        lengths.push((most(statement), most(payload)));
+        heads.push(Entry { index, hop, statement: Bytes::new(), payload: Bytes::new(), leaf: EMPTY_LEAF });
     }
-    Ok(heads)
+    Ok((heads, lengths))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod builder;
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub use builder::ReceiptsBuilder;
+use smallvec::SmallVec;
 
 use crate::body::{Body, prefixed_len, put_frame_head, put_prefixed};
 use crate::code::{FrameFault, Outcome};
@@ -16,10 +17,10 @@ use crate::digest::Digest;
 use crate::frame::{LONGEST_BODY, frame_type};
 use crate::id::{DirectoryVersion, EndpointId, LONGEST_ID, MessageId, Party};
 use crate::part::{
-    MOST_ENTRIES, RootSignatures, head_len, put_head, put_siblings, read_head, read_siblings, siblings_len,
+    MOST_ENTRIES, RootSignatures, as_hashes, head_len, put_head, put_siblings, read_head, read_siblings, siblings_len,
 };
 use crate::settlement::Label;
-use crate::statement::{LONGEST_PROBLEM, Receipt};
+use crate::statement::{LONGEST_PROBLEM, ReceiptRef};
 use crate::time::UnixMs;
 use crate::tree::{PartialTree, ProofFault, leaf_hash};
 use crate::varint;
@@ -107,6 +108,7 @@ impl ReceiptsFrame {
             entries.push(entry);
         }
         let siblings = read_siblings(&mut body)?;
+        let siblings = as_hashes(&siblings).iter().copied().map(Digest).collect();
         body.finish()?;
         Ok(Self { issuer, directory_version, time, signatures, tree_size, entries, siblings })
     }
@@ -145,30 +147,41 @@ impl ReceiptsFrame {
         if subjects.len() != self.entries.len() {
             return Err(ProofFault::SubjectCount { entries: self.entries.len(), subjects: subjects.len() });
         }
-        let mut statements = Vec::with_capacity(subjects.len());
+        // All statements lie in one buffer, one behind the other.
+        let mut buffer = Vec::with_capacity(self.entries.iter().map(|entry| self.longest_statement(entry)).sum());
         let mut leaves = Vec::with_capacity(subjects.len());
+        let mut ends = SmallVec::<[usize; 64]>::with_capacity(subjects.len());
         for (entry, subject) in self.entries.iter().zip(subjects) {
-            let statement = Bytes::from(self.receipt(entry, subject).encode());
-            leaves.push((entry.index, leaf_hash(&statement)));
-            statements.push(statement);
+            leaves.push((entry.index, self.put_statement(entry, subject, &mut buffer)));
+            ends.push(buffer.len());
         }
         let tree = PartialTree::from_part(self.tree_size, &leaves, &self.siblings)?;
-        Ok(RebuiltReceipts { statements, tree })
+        let (buffer, mut start) = (Bytes::from(buffer), 0);
+        let statement = |end| buffer.slice(std::mem::replace(&mut start, end)..end);
+        Ok(RebuiltReceipts { statements: ends.into_iter().map(statement).collect(), tree })
     }
 
-    /// The statement of one entry.
-    fn receipt(&self, entry: &ReceiptEntry, subject: &Subject<'_>) -> Receipt {
-        Receipt {
+    /// Appends the statement of one entry and gives its leaf.
+    fn put_statement(&self, entry: &ReceiptEntry, subject: &Subject<'_>, out: &mut Vec<u8>) -> Digest {
+        let start = out.len();
+        let statement = ReceiptRef {
             message: subject.message,
-            issuer: self.issuer.clone(),
-            addressee: subject.addressee.clone(),
+            issuer: self.issuer.as_str(),
+            addressee: subject.addressee.as_str(),
             subject: subject.leaf,
             outcome: entry.outcome,
             code: entry.code,
-            problem: entry.problem.clone(),
+            problem: entry.problem.as_deref(),
             directory_version: self.directory_version,
             time: self.time,
-        }
+        };
+        statement.encode_into(out);
+        leaf_hash(out.get(start..).unwrap_or_default())
+    }
+
+    /// Bytes that the statement of `entry` has at most.
+    fn longest_statement(&self, entry: &ReceiptEntry) -> usize {
+        STATEMENT_ROOM + self.issuer.as_str().len() + entry.problem.as_deref().unwrap_or_default().len()
     }
 
     /// Bytes of the body before the entry count.
@@ -180,8 +193,7 @@ impl ReceiptsFrame {
     }
 
     fn put_frame(&self, count: usize, entries: &[u8], siblings: &[Digest], out: &mut BytesMut) {
-        let length = self.body_len(count, entries, siblings);
-        put_frame_head(out, frame_type::RECEIPTS, length);
+        put_frame_head(out, frame_type::RECEIPTS, self.body_len(count, entries, siblings));
         put_prefixed(out, self.issuer.as_str().as_bytes());
         out.put_slice(&self.directory_version.0.0);
         varint::encode(out, self.time.0);
@@ -195,6 +207,9 @@ impl ReceiptsFrame {
         self.front_len() + varint::len(count as u64) + entries.len() + siblings_len(siblings.len())
     }
 }
+
+/// Most bytes of a receipt statement beside issuer and problem: keys and heads, ids, hashes, numbers.
+const STATEMENT_ROOM: usize = 1 + 2 + 18 + 3 + 3 + LONGEST_ID + 35 + 2 + 10 + 4 + 35 + 10;
 
 impl ReceiptEntry {
     fn read(body: &mut Body) -> Result<Self, FrameFault> {
@@ -258,7 +273,7 @@ impl RebuiltReceipts {
         }
         let mut take = positions.len();
         loop {
-            let mut indices = Vec::with_capacity(take);
+            let mut indices = SmallVec::<[u16; 64]>::with_capacity(take);
             let mut entries = Vec::with_capacity(16 * take);
             for (position, label) in positions.iter().zip(new_labels).take(take) {
                 let missing = ProofFault::NotInPart { index: u16::try_from(*position).unwrap_or(u16::MAX) };
@@ -266,8 +281,8 @@ impl RebuiltReceipts {
                 indices.push(entry.index);
                 entry.put(*label, &mut entries);
             }
-            let siblings = self.tree.multi_proof(&indices)?;
-            // One receipt has at most 1,400 bytes here, so halving ends.
+            let siblings = self.tree.siblings_of(&indices)?;
+            // One receipt has at most 1,400 bytes beside the part head, so halving ends.
             if take <= 1 || frame.body_len(take, &entries, &siblings) <= LONGEST_BODY {
                 frame.put_frame(take, &entries, &siblings, out);
                 return Ok(take);

@@ -21,6 +21,7 @@ pub use message::{
     CONTENT_OCTET_STREAM, ContentType, ContentTypeRef, LONGEST_CASE, LONGEST_CONTENT_TYPE, LONGEST_LIFETIME_S,
     LONGEST_MAILBOX, LONGEST_PAYLOAD, Message, MessageRef,
 };
+pub(crate) use receipt::ReceiptRef;
 pub use receipt::{LONGEST_PROBLEM, Receipt};
 
 /// The longest message or attachment statement, in bytes (WIRE 4.1).

@@ -55,11 +55,15 @@ pub(crate) fn head_len(tree_size: u16, signatures: &[RootSignature]) -> usize {
     varint::len(tree_size.into()) + varint::len(signatures.len() as u64) + signatures.iter().map(each).sum::<usize>()
 }
 
-pub(crate) fn read_siblings(body: &mut Body) -> Result<Vec<Digest>, FrameFault> {
+/// The sibling hashes as they lie in the frame.
+pub(crate) fn read_siblings(body: &mut Body) -> Result<Bytes, FrameFault> {
     let count = usize::from(body.number("sibling count", 0..=MOST_SIBLINGS)?);
-    let hashes = body.take(count * Digest::LEN, "sibling hashes")?;
-    let (chunks, _) = hashes.as_chunks::<{ Digest::LEN }>();
-    Ok(chunks.iter().map(|hash| Digest(*hash)).collect())
+    body.take(count * Digest::LEN, "sibling hashes")
+}
+
+/// Those bytes as hashes.
+pub(crate) fn as_hashes(siblings: &[u8]) -> &[[u8; Digest::LEN]] {
+    siblings.as_chunks().0
 }
 
 pub(crate) fn put_siblings(out: &mut impl BufMut, siblings: &[Digest]) {

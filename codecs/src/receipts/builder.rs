@@ -11,7 +11,7 @@ use crate::root::{LONGEST_SIGNATURE_IN_HEAD, SignError, sign_with_all};
 use crate::settlement::Label;
 use crate::statement::LONGEST_PROBLEM;
 use crate::time::UnixMs;
-use crate::tree::{Tree, leaf_hash};
+use crate::tree::Tree;
 
 /// Room kept for issuer, directory version, time, counts and a part head with two signatures of the longest kind.
 const FRONT_ROOM: usize = 2 * LONGEST_SIGNATURE_IN_HEAD + 128;
@@ -82,10 +82,11 @@ impl ReceiptsBuilder {
     ) -> Result<ReceiptsFrame, SignError> {
         let (signatures, siblings, entries) = (RootSignatures::new(), Vec::new(), self.entries);
         let mut frame = ReceiptsFrame { issuer, directory_version, time, signatures, tree_size: 0, entries, siblings };
-        let mut leaves = Vec::with_capacity(frame.entries.len());
+        let (mut leaves, mut statement) = (Vec::with_capacity(frame.entries.len()), Vec::with_capacity(512));
         for (entry, (addressee, message, leaf)) in frame.entries.iter().zip(&self.subjects) {
             let subject = Subject { addressee, message: *message, leaf: *leaf };
-            leaves.push(leaf_hash(&frame.receipt(entry, &subject).encode()));
+            statement.clear();
+            leaves.push(frame.put_statement(entry, &subject, &mut statement));
         }
         let tree = Tree::new(&leaves).map_err(|_| SignError::Empty)?;
         frame.tree_size = tree.size();

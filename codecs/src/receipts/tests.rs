@@ -4,6 +4,7 @@ use super::*;
 use crate::class::Class;
 use crate::frame::FrameDecoder;
 use crate::key::{Algorithm, SigningKey};
+use crate::statement::Receipt;
 use proptest::prelude::*;
 
 struct Messages(Vec<(EndpointId, MessageId, Digest)>);

@@ -85,22 +85,54 @@ impl Receipt {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        let mut map = MapWriter::new(&mut out);
+        let borrowed = ReceiptRef {
+            message: self.message,
+            issuer: self.issuer.as_str(),
+            addressee: self.addressee.as_str(),
+            subject: self.subject,
+            outcome: self.outcome,
+            code: self.code,
+            problem: self.problem.as_deref(),
+            directory_version: self.directory_version,
+            time: self.time,
+        };
+        borrowed.encode_into(&mut out);
+        out
+    }
+}
+
+/// The fields of a [`Receipt`], borrowed: for writing many statements without copying what they share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReceiptRef<'a> {
+    pub message: MessageId,
+    pub issuer: &'a str,
+    pub addressee: &'a str,
+    pub subject: Digest,
+    pub outcome: Outcome,
+    pub code: u64,
+    pub problem: Option<&'a str>,
+    pub directory_version: DirectoryVersion,
+    pub time: UnixMs,
+}
+
+impl ReceiptRef<'_> {
+    /// Appends the statement's bytes.
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        let mut map = MapWriter::new(out);
         map.key(0).uint(StatementKind::Receipt as u64);
         map.key(1).bytes(&self.message.0);
-        map.key(2).text(self.issuer.as_str());
-        map.key(3).text(self.addressee.as_str());
+        map.key(2).text(self.issuer);
+        map.key(3).text(self.addressee);
         map.key(4).bytes(&self.subject.0);
         map.key(5).uint(self.outcome.as_u64());
         if self.code != 0 {
             map.key(6).uint(self.code);
         }
-        if let Some(problem) = &self.problem {
+        if let Some(problem) = self.problem {
             map.key(7).text(problem);
         }
         map.key(8).bytes(&self.directory_version.0.0);
         map.key(9).uint(self.time.0);
         map.finish();
-        out
     }
 }

@@ -6,6 +6,7 @@
 
 use super::{EMPTY_LEAF, MAX_TREE_SIZE, MIN_TREE_SIZE, ProofFault, node_hash, split};
 use crate::digest::Digest;
+use smallvec::SmallVec;
 
 /// A tree of which a part's entries and the siblings needed for the root are known (WIRE 5.5).
 ///
@@ -23,6 +24,27 @@ struct Node {
     span: u16,
 }
 
+/// What carries a leaf of a part.
+pub(crate) trait Leaf {
+    /// Index in the tree.
+    fn index(&self) -> u16;
+    /// Leaf hash.
+    fn hash(&self) -> Digest;
+}
+
+impl Leaf for (u16, Digest) {
+    fn index(&self) -> u16 {
+        self.0
+    }
+
+    fn hash(&self) -> Digest {
+        self.1
+    }
+}
+
+/// A multi-proof: 16 hashes prove one run of entries in any tree, so that more are rare and worth an allocation.
+pub(crate) type Siblings = SmallVec<[Digest; 16]>;
+
 /// A node and the leaves lo..hi below it.
 #[derive(Clone, Copy)]
 struct At {
@@ -39,17 +61,27 @@ impl PartialTree {
     /// [`ProofFault`] when size, indices or the number of siblings are wrong. A wrong hash is no fault here: it gives
     /// another root, which fails as a signature.
     pub fn from_part(size: u16, entries: &[(u16, Digest)], siblings: &[Digest]) -> Result<Self, ProofFault> {
-        check_indices(size, entries.iter().map(|(index, _)| *index))?;
-        let lone = size == MIN_TREE_SIZE && matches!(entries, [(0, _)]);
-        let siblings = match siblings {
-            [] if lone => &[EMPTY_LEAF],
-            [sent] if lone && *sent == EMPTY_LEAF => return Err(ProofFault::ImpliedLeafSent),
-            _ => siblings,
+        Self::from_leaves(size, entries, siblings)
+    }
+
+    /// The same from whatever carries index and leaf hash, and from hashes as they lie in a frame: nothing is copied
+    /// together first.
+    pub(crate) fn from_leaves<L: Leaf, H: Copy + Into<Digest>>(
+        size: u16,
+        entries: &[L],
+        siblings: &[H],
+    ) -> Result<Self, ProofFault> {
+        check_indices(size, entries.iter().map(Leaf::index))?;
+        let lone = size == MIN_TREE_SIZE && matches!(entries, [only] if only.index() == 0);
+        let implied = match siblings {
+            [] if lone => Some(EMPTY_LEAF),
+            [sent] if lone && (*sent).into() == EMPTY_LEAF => return Err(ProofFault::ImpliedLeafSent),
+            _ => None,
         };
-        let mut tree = Self { size, nodes: Vec::with_capacity(2 * (entries.len() + siblings.len())) };
-        let mut rest = siblings.iter();
+        let mut tree = Self { size, nodes: Vec::with_capacity(2 * (entries.len() + siblings.len() + 1)) };
+        let mut rest = siblings.iter().map(|hash| (*hash).into()).chain(implied);
         tree.grow(0, size, entries, &mut rest).ok_or(ProofFault::SiblingMissing { sent: siblings.len() })?;
-        match rest.len() {
+        match rest.count() {
             0 => Ok(tree),
             superfluous => Err(ProofFault::SiblingSuperfluous { sent: siblings.len(), superfluous }),
         }
@@ -57,17 +89,17 @@ impl PartialTree {
 
     /// Appends the subtree over lo..hi and returns its hash; `None` when the siblings run out.
     /// Depth is at most log2(256) + 1.
-    fn grow<'a>(
+    fn grow<L: Leaf>(
         &mut self,
         lo: u16,
         hi: u16,
-        entries: &[(u16, Digest)],
-        siblings: &mut impl Iterator<Item = &'a Digest>,
+        entries: &[L],
+        siblings: &mut impl Iterator<Item = Digest>,
     ) -> Option<Digest> {
         let at = self.nodes.len();
         let leaf = match entries {
-            [] => Some(*siblings.next()?),
-            [(_, leaf)] if hi - lo == 1 => Some(*leaf),
+            [] => Some(siblings.next()?),
+            [only] if hi - lo == 1 => Some(only.hash()),
             _ => None,
         };
         if let Some(hash) = leaf {
@@ -76,7 +108,7 @@ impl PartialTree {
         }
         self.nodes.push(Node { hash: EMPTY_LEAF, span: 0 });
         let middle = lo + split(hi - lo);
-        let (left, right) = entries.split_at(entries.partition_point(|(index, _)| *index < middle));
+        let (left, right) = entries.split_at(entries.partition_point(|entry| entry.index() < middle));
         let left = self.grow(lo, middle, left, siblings)?;
         let right = self.grow(middle, hi, right, siblings)?;
         let hash = node_hash(&left, &right);
@@ -102,16 +134,21 @@ impl PartialTree {
     /// # Errors
     /// [`ProofFault`] when an index is not an entry of this part, or they do not grow.
     pub fn multi_proof(&self, subset: &[u16]) -> Result<Vec<Digest>, ProofFault> {
+        self.siblings_of(subset).map(Siblings::into_vec)
+    }
+
+    /// The same on the stack when there are few.
+    pub(crate) fn siblings_of(&self, subset: &[u16]) -> Result<Siblings, ProofFault> {
         check_indices(self.size, subset.iter().copied())?;
-        let mut siblings = Vec::new();
+        let mut siblings = Siblings::new();
         self.collect(self.top(), subset, &mut siblings)?;
-        if self.size == MIN_TREE_SIZE && subset == [0] && siblings == [EMPTY_LEAF] {
+        if self.size == MIN_TREE_SIZE && subset == [0] && siblings[..] == [EMPTY_LEAF] {
             siblings.clear();
         }
         Ok(siblings)
     }
 
-    fn collect(&self, at: At, subset: &[u16], siblings: &mut Vec<Digest>) -> Result<(), ProofFault> {
+    fn collect(&self, at: At, subset: &[u16], siblings: &mut Siblings) -> Result<(), ProofFault> {
         let Some(&first) = subset.first() else {
             siblings.extend(self.nodes.get(at.node).map(|node| node.hash));
             return Ok(());
