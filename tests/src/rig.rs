@@ -152,6 +152,13 @@ impl Rig {
         messages: &[Message],
         hop: &HopHeader,
     ) -> Written {
+        let bytes = self.bundle(signer, messages, hop);
+        self.frames(link, LaneKind::Bundle(messages[0].class), bytes);
+        self.written()
+    }
+
+    /// These messages as one signed BUNDLE frame.
+    pub fn bundle(&self, signer: &EndpointId, messages: &[Message], hop: &HopHeader) -> Bytes {
         let mut builder = BundleBuilder::new();
         for message in messages {
             builder.push(message.encode().into(), Bytes::from_static(b"application"), hop.clone()).unwrap();
@@ -161,8 +168,7 @@ impl Rig {
         let positions: Vec<usize> = (0..messages.len()).collect();
         let mut bytes = BytesMut::new();
         part.encode_subset(&positions, |at| part.entries()[at].hop.clone(), &mut bytes).unwrap();
-        self.frames(link, LaneKind::Bundle(messages[0].class), bytes.freeze());
-        self.written()
+        bytes.freeze()
     }
 
     /// `issuer` answers every entry of a part that was sent to it as BUNDLE frame `sequence`.
@@ -178,6 +184,13 @@ impl Rig {
         sequence: u64,
         outcome: Outcome,
     ) -> Written {
+        let bytes = self.receipts(issuer, part, sequence, outcome);
+        self.frames(link, LaneKind::Settlement, bytes);
+        self.written()
+    }
+
+    /// The answers of `issuer` to every entry of a part that was sent to it as BUNDLE frame `sequence`, as one RECEIPTS frame.
+    pub fn receipts(&self, issuer: &EndpointId, part: &Part, sequence: u64, outcome: Outcome) -> Bytes {
         let mut builder = ReceiptsBuilder::new();
         for entry in part.entries() {
             let message = kernpost_codecs::MessageRef::parse(&entry.statement).unwrap().to_owned();
@@ -191,8 +204,7 @@ impl Rig {
         let frame = builder.sign(Party::Endpoint(issuer.clone()), version, self.now().wall, &keys).unwrap();
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
-        self.frames(link, LaneKind::Settlement, bytes.freeze());
-        self.written()
+        bytes.freeze()
     }
 
     /// Whole frames arrive on a lane.
@@ -213,8 +225,22 @@ impl Rig {
 
     /// Everything the engine wants done, and the books must balance.
     pub fn written(&mut self) -> Written {
-        let mut written = Written::default();
+        let mut outputs = Vec::new();
+        self.poll(&mut outputs);
+        self.decoded(outputs)
+    }
+
+    /// Everything the engine wants done, as it says it.
+    pub fn poll(&mut self, outputs: &mut Vec<EngineOutput>) {
         while let Some(output) = self.engine.poll_output() {
+            outputs.push(output);
+        }
+    }
+
+    /// What the engine wanted done, sorted by kind; the books must balance.
+    pub fn decoded(&self, outputs: Vec<EngineOutput>) -> Written {
+        let mut written = Written::default();
+        for output in outputs {
             match output {
                 EngineOutput::Frame { link, bytes, .. } => note(&mut written, link, bytes),
                 EngineOutput::Cross { worker, crossing } => written.crossed.push((worker, crossing)),

@@ -5,8 +5,8 @@
 //! each allocated once at its length; were anything allocated for each entry, the larger part would need hundreds more.
 
 use allocation_counter::measure;
-use kernpost_codecs::UnixMs;
 use kernpost_codecs::part::HopHeader;
+use kernpost_codecs::{Class, LaneKind, Outcome, UnixMs};
 use kernpost_router_core::LinkId;
 use kernpost_tests::rig::Rig;
 use kernpost_tests::world::World;
@@ -41,19 +41,27 @@ fn bench() -> (Bench, kernpost_codecs::EndpointId, kernpost_codecs::EndpointId) 
 fn allocations_of_the_engine_do_not_grow_with_the_entries_of_a_part() {
     let (Bench { mut rig, from, to }, portal, city) = bench();
     let mut counts = Vec::new();
+    let mut outputs = Vec::with_capacity(1_024);
     // The first rounds let maps and queues reach their size.
     for (sequence, entries) in [240, 240, 16, 240].into_iter().enumerate() {
         let messages: Vec<_> = (0..entries).map(|_| rig.message(&portal, LEIPZIG, |_| {})).collect();
-        let frame = rig.bundle(&portal, &messages, &HopHeader::default());
-        let forward = measure(|| rig.take(from, frame.clone()));
-        let written = rig.drain();
+        let bundle = rig.bundle(&portal, &messages, &HopHeader::default());
+        let forward = measure(|| {
+            rig.frames(from, LaneKind::Bundle(Class::Interactive), bundle);
+            rig.poll(&mut outputs);
+        });
+        let written = rig.decoded(std::mem::replace(&mut outputs, Vec::with_capacity(1_024)));
         assert_eq!(written.entries_on(to), entries);
-        let answer = rig.receipts(&city, &written.parts[0].1, sequence as u64);
-        let back = measure(|| rig.take(to, answer.clone()));
-        let written = rig.drain();
+        let receipts = rig.receipts(&city, &written.parts[0].1, sequence as u64, Outcome::Delivered);
+        let back = measure(|| {
+            rig.frames(to, LaneKind::Settlement, receipts);
+            rig.poll(&mut outputs);
+        });
+        let written = rig.decoded(std::mem::replace(&mut outputs, Vec::with_capacity(1_024)));
         assert_eq!(written.receipts[0].1.entries.len(), entries);
         counts.push((forward.count_total, back.count_total));
     }
+    println!("allocations (forwarding, receipts) by round: {counts:?}");
     let (small, large) = (counts[2], counts[3]);
     assert!(large.0 <= small.0 + MOST, "forwarding 16 entries: {} allocations, 240: {}", small.0, large.0);
     // A receipt's problem text is a string of its own; without one, receipts allocate by frame too.

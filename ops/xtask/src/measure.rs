@@ -9,15 +9,35 @@ use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+mod algorithms;
 mod demo;
 mod explain;
+mod fanout;
 mod fuzz_smoke;
+mod load;
 mod lookup;
+mod ratio;
+mod throughput;
+mod wire_overhead;
 
 pub use fuzz_smoke::replay as replay_fuzz_corpora;
 
 /// Every measure, in the order `--list` shows.
-const ALL: [&Measure; 4] = [&demo::MEASURE, &explain::MEASURE, &lookup::MEASURE, &fuzz_smoke::MEASURE];
+const ALL: [&Measure; 13] = [
+    &demo::MEASURE,
+    &explain::MEASURE,
+    &lookup::MEASURE,
+    &fuzz_smoke::MEASURE,
+    &ratio::RATIO_1K,
+    &ratio::RATIO_256,
+    &ratio::RATIO_64K,
+    &fanout::MEASURE,
+    &wire_overhead::MEASURE,
+    &throughput::THROUGHPUT,
+    &throughput::LATENCY_IDLE,
+    &throughput::LATENCY_HALF,
+    &algorithms::MEASURE,
+];
 
 /// One bar of the project.
 #[derive(Debug)]
