@@ -126,6 +126,113 @@ async fn a_backlog_for_x_does_not_touch_y_on_the_same_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_two_routers_a_backlog_for_x_is_busy_with_retry_after_and_does_not_touch_y() {
+    let scene = Scene::two_routers();
+    let (of_x, of_y) = (scene.signer(&scene.x), scene.signer(&scene.y));
+    let mut provider = scene.link("provider", "r2").await;
+    provider.attach(&of_x).await;
+    provider.attach(&of_y).await;
+    for endpoint in ["de/x", "de/y"] {
+        scene.network.router("r1").wait_attached(endpoint, "de/router/r2");
+    }
+    let mut portal = scene.portal_at("r1").await;
+    let backlog = send_many(&scene, &mut portal, FOR_X, 700).await;
+    let held = receive_many(&mut provider, 512).await;
+    for (sent, index) in &backlog[512..] {
+        let settled = portal.outcome(sent.label(*index)).await;
+        assert_eq!(settled.code(), Code::BUSY);
+        let detail = settled.detail();
+        assert_eq!(detail.endpoint.as_ref(), Some(&scene.x));
+        assert!(detail.router.is_some() && detail.retry_after_ms.is_some_and(|ms| ms > 0), "{detail:?}");
+    }
+    for _ in 0..5 {
+        let to_y = portal.send(&scene.bundle(&[scene.letter(&portal, FOR_Y)])).await;
+        let arrival = provider.receive().await;
+        assert_eq!(recipients(&arrival), [scene.y.clone()]);
+        provider.receipts(&of_y, &arrival, Outcome::Delivered).await;
+        assert!(portal.outcome(to_y.label(0)).await.is_delivered());
+    }
+    for arrival in &held {
+        provider.receipts(&of_x, arrival, Outcome::Delivered).await;
+    }
+    for (sent, index) in &backlog[..512] {
+        assert!(portal.outcome(sent.label(*index)).await.is_delivered());
+    }
+    let books: Vec<_> = scene.network.stop().into_iter().map(|(_, books)| (books.delivered, books.refused)).collect();
+    assert_eq!(books[0], (512 + 5, 188), "the ingress router's books");
+    assert_eq!(books[1].0, 512 + 5, "the egress router's");
+}
+
+/// Sends `count` letters of `signer`, in bundles of 64, as credit comes back; says what became of them.
+async fn flood(
+    link: &mut Link,
+    signer: &kernpost_tests::wire_client::Signer,
+    service: &str,
+    count: usize,
+) -> Vec<Code> {
+    let mut labels = Vec::new();
+    while labels.len() < count {
+        let letters: Vec<Letter> =
+            (0..64).map(|_| Letter::new(signer.message(service, WHERE, link.version()), b"Guten Tag")).collect();
+        let sent = link.send(&RawBundle::signed(&signer.key, &letters)).await;
+        labels.extend((0..64).map(|index| sent.label(index)));
+    }
+    let mut codes = Vec::new();
+    for label in labels {
+        codes.push(link.outcome(label).await.code());
+    }
+    codes
+}
+
+/// Sends a letter again as long as its recipient is said to be busy, as late again as is asked for.
+async fn deliver_when_no_longer_busy(link: &mut Link, signer: &kernpost_tests::wire_client::Signer, service: &str) {
+    for _ in 0..50 {
+        let letter = Letter::new(signer.message(service, WHERE, link.version()), b"Guten Tag");
+        let settled = link.outcomes(&RawBundle::signed(&signer.key, &[letter])).await.remove(0);
+        if settled.is_delivered() {
+            return;
+        }
+        assert_eq!(settled.code(), Code::BUSY);
+        let retry_after = settled.detail().retry_after_ms.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(retry_after)).await;
+    }
+    panic!("{service} stays busy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_routers_full_in_both_directions_settle_everything_and_go_on() {
+    // One link may take all the credit of another: the link between the routers is exhausted both ways, and with it every
+    // place an entry could wait for.
+    let settings = Settings::new()
+        .with("deadlines.endpoint_ms", 300)
+        .with("credit.interactive.entries", 256)
+        .with("limits.downstream_share", 1)
+        .with("limits.endpoint_share", 1);
+    let scene = Scene::two_routers_with(&settings);
+    let (of_portal, of_x) = (scene.signer(&scene.portal), scene.signer(&scene.x));
+    let office = scene.office_at("r2").await;
+    let y = scene.attached(&scene.y, "provider", "r1").await;
+    scene.network.router("r1").wait_attached("de/office", "de/router/r2");
+    scene.network.router("r2").wait_attached("de/y", "de/router/r1");
+    let mut portal = scene.portal_at("r1").await;
+    let mut x = scene.attached(&scene.x, "x-alone", "r2").await;
+    let there = flood(&mut portal, &of_portal, FOR_OFFICE, 1_024);
+    let back = flood(&mut x, &of_x, FOR_Y, 1_024);
+    let (there, back) = tokio::join!(there, back);
+    for codes in [&there, &back] {
+        assert_eq!(codes.len(), 1_024);
+        assert!(codes.iter().all(|code| code.is_undecided() || *code == Code::BUSY), "{codes:?}");
+        let undecided = codes.iter().filter(|code| code.is_undecided()).count();
+        assert!(undecided >= 256, "the link between the routers was full: {undecided}");
+    }
+    let _office = office.serve(scene.signer(&scene.office));
+    let _y = y.serve(scene.signer(&scene.y));
+    deliver_when_no_longer_busy(&mut x, &of_x, FOR_Y).await;
+    deliver_when_no_longer_busy(&mut portal, &of_portal, FOR_OFFICE).await;
+    scene.network.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_providers_link_x_does_not_sign_for_y() {
     let scene = Scene::one_router();
     let _office = scene.serving_office("r1").await;
