@@ -26,7 +26,7 @@ use super::outgoing::{FinalOutcome, SendOutcome, Ticket};
 use super::proof::{ReceiptProof, SignedStatement, TreeProof};
 use super::wait::Waits;
 use cases::Cases;
-use throttle::Throttle;
+use throttle::Throttles;
 
 /// An entry chosen for a bundle.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub(crate) struct Outbox {
     /// Ready messages per sender and class, oldest first.
     ready: Vec<[BTreeSet<Ticket>; 3]>,
     cases: Cases,
-    throttle: Throttle,
+    throttles: Throttles,
     resting: BTreeSet<(u64, Ticket)>,
     give_ups: BTreeSet<(u64, Ticket)>,
     finished: VecDeque<(Ticket, SendOutcome)>,
@@ -100,7 +100,7 @@ impl Outbox {
             ids: HashMap::default(),
             ready: (0..senders).map(|_| Default::default()).collect(),
             cases: Cases::default(),
-            throttle: Throttle::new(limits.throttles),
+            throttles: Throttles::new(limits.throttles),
             resting: BTreeSet::new(),
             give_ups: BTreeSet::new(),
             finished: VecDeque::new(),
@@ -187,7 +187,7 @@ impl Outbox {
             if room.entries == 0 || credit > room.credit_bytes || too_long {
                 break;
             }
-            if !self.throttle.admit(now.mono_us, &slot.destination, ticket) {
+            if !self.throttles.of(slot.class).admit(now.mono_us, &slot.destination, ticket) {
                 held_back.push(ticket);
                 continue;
             }
@@ -226,7 +226,7 @@ impl Outbox {
     /// A message taken did not fit after all.
     pub fn put_back(&mut self, now: Now, ticket: Ticket) {
         let Some(slot) = self.slots.get(&ticket) else { return };
-        let released = self.throttle.on_settled(now.mono_us, &slot.destination, false);
+        let released = self.throttles.of(slot.class).on_settled(now.mono_us, &slot.destination, false);
         self.make_ready(ticket);
         self.release(released);
     }
@@ -256,7 +256,7 @@ impl Outbox {
         slot.last_code = code;
         slot.last_text.clone_from(&detail.text);
         let retry_after_ms = detail.retry_after_ms.unwrap_or(0);
-        let destination = slot.destination.clone();
+        let (destination, class) = (slot.destination.clone(), slot.class);
         let busy = matches!(code, Code::BUSY | Code::NOT_ATTACHED | Code::OVER_BUDGET) && !slot.ask;
         slot.avoid = (code.retry() == Retry::Elsewhere).then_some(router);
         let drawn_ms = self.waits.draw(slot.setbacks);
@@ -285,10 +285,10 @@ impl Outbox {
         let until_us = if at_once { now.mono_us } else { now.after_ms(wait_ms) };
         self.rest(ticket, until_us);
         let released = if busy {
-            self.throttle.on_busy(&destination, now.after_ms(retry_after_ms.max(1)));
+            self.throttles.of(class).on_busy(&destination, now.after_ms(retry_after_ms.max(1)));
             Vec::new()
         } else {
-            self.throttle.on_settled(now.mono_us, &destination, false)
+            self.throttles.of(class).on_settled(now.mono_us, &destination, false)
         };
         self.release(released);
     }
@@ -318,9 +318,9 @@ impl Outbox {
             slot.custody = Some(proof);
             slot.may_have_arrived = true;
             slot.ask = true;
-            let destination = slot.destination.clone();
+            let (destination, class) = (slot.destination.clone(), slot.class);
             self.rest(ticket, now.after_ms(30_000));
-            let released = self.throttle.on_settled(now.mono_us, &destination, true);
+            let released = self.throttles.of(class).on_settled(now.mono_us, &destination, true);
             return self.release(released);
         }
         let mut end = self.describe(ticket, FinalOutcome::from(outcome));
@@ -348,7 +348,7 @@ impl Outbox {
             self.resting.pop_first();
             self.make_ready(ticket);
         }
-        let released = self.throttle.handle_timeout(now.mono_us);
+        let released = self.throttles.handle_timeout(now.mono_us);
         self.release(released);
         while let Some((until, ticket)) = self.give_ups.first().copied() {
             if until > now.mono_us {
@@ -363,7 +363,7 @@ impl Outbox {
     pub fn poll_deadline(&self) -> Option<u64> {
         let resting = self.resting.first().map(|(until, _)| *until);
         let give_up = self.give_ups.first().map(|(until, _)| *until);
-        [resting, give_up, self.throttle.poll_deadline()].into_iter().flatten().min()
+        [resting, give_up, self.throttles.poll_deadline()].into_iter().flatten().min()
     }
 
     /// The next message whose outcome is final.
@@ -421,7 +421,7 @@ impl Outbox {
         self.ids.remove(&(slot.sender, slot.id));
         self.give_ups.remove(&(slot.give_up_us, ticket));
         let released = match slot.stage {
-            Stage::InFlight => self.throttle.on_settled(now.mono_us, &slot.destination, delivered),
+            Stage::InFlight => self.throttles.of(slot.class).on_settled(now.mono_us, &slot.destination, delivered),
             Stage::Resting { until_us } => {
                 self.resting.remove(&(until_us, ticket));
                 Vec::new()
@@ -430,9 +430,9 @@ impl Outbox {
                 if self.queue(slot.sender, slot.class, |queue| queue.remove(&ticket)) {
                     self.ready_count -= 1;
                 }
-                self.throttle.withdraw(now.mono_us, &slot.destination, ticket)
+                self.throttles.of(slot.class).withdraw(now.mono_us, &slot.destination, ticket)
             }
-            Stage::HeldBack => self.throttle.withdraw(now.mono_us, &slot.destination, ticket),
+            Stage::HeldBack => self.throttles.of(slot.class).withdraw(now.mono_us, &slot.destination, ticket),
             Stage::BehindCase => Vec::new(),
         };
         self.release(released);

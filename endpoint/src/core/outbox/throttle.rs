@@ -6,11 +6,46 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use kernpost_codecs::Class;
+
 use super::slot::Destination;
 use crate::core::outgoing::Ticket;
 
 /// A window this large no longer restrains anything.
 const OPEN_WINDOW: u32 = 1_024;
+
+/// One throttle per priority class: credit is per class, so a destination busy with bulk takes urgent messages.
+#[derive(Debug)]
+pub(crate) struct Throttles {
+    urgent: Throttle,
+    interactive: Throttle,
+    bulk: Throttle,
+}
+
+impl Throttles {
+    /// For so many destinations, all classes together.
+    pub fn new(capacity: usize) -> Self {
+        let one = || Throttle::new(capacity / 3);
+        Self { urgent: one(), interactive: one(), bulk: one() }
+    }
+
+    pub fn of(&mut self, class: Class) -> &mut Throttle {
+        match class {
+            Class::Urgent => &mut self.urgent,
+            Class::Interactive => &mut self.interactive,
+            Class::Bulk => &mut self.bulk,
+        }
+    }
+
+    /// Destinations whose retry-after has passed; returns who may go on.
+    pub fn handle_timeout(&mut self, now_us: u64) -> Vec<Ticket> {
+        Class::ALL.into_iter().flat_map(|class| self.of(class).handle_timeout(now_us)).collect()
+    }
+
+    pub fn poll_deadline(&self) -> Option<u64> {
+        [&self.urgent, &self.interactive, &self.bulk].into_iter().filter_map(Throttle::poll_deadline).min()
+    }
+}
 
 #[derive(Debug)]
 struct Held {
@@ -147,6 +182,16 @@ mod tests {
         assert_eq!(throttle.poll_deadline(), Some(1_000));
         assert_eq!(throttle.handle_timeout(1_000), vec![Ticket(1)]);
         assert!(throttle.admit(1_000, &destination(), Ticket(1)));
+    }
+
+    #[test]
+    fn a_destination_busy_with_bulk_takes_urgent_messages() {
+        let mut throttles = Throttles::new(24);
+        throttles.of(Class::Bulk).on_busy(&destination(), 1_000);
+        assert!(!throttles.of(Class::Bulk).admit(500, &destination(), Ticket(1)));
+        assert!(throttles.of(Class::Urgent).admit(500, &destination(), Ticket(2)));
+        assert_eq!(throttles.poll_deadline(), Some(1_000));
+        assert_eq!(throttles.handle_timeout(1_000), vec![Ticket(1)]);
     }
 
     #[test]
