@@ -7,6 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use kernpost_router::config::Config;
 use kernpost_router::tls::quic::transport;
+use kernpost_router_core::Line;
+use kernpost_router_core::line::link_window_bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt};
 use rustls::pki_types::pem::PemObject;
@@ -14,9 +16,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, version::TLS13};
 
-/// Windows of the endpoint library, bytes.
-const ENDPOINT_STREAM_WINDOW: u32 = 512 << 10;
-const ENDPOINT_WINDOW: u32 = 2 << 20;
+/// Send window of the endpoint library, bytes.
+const ENDPOINT_SEND_WINDOW: u64 = 8 << 20;
 /// Socket buffers asked for, bytes.
 const SOCKET_BUFFER: usize = 8 << 20;
 const ALPN: &[u8] = b"relay/1";
@@ -57,7 +58,7 @@ pub(super) fn relay_endpoint(folder: &Path) -> Result<Endpoint> {
     let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let config =
         Config::parse(&folder.join("router.toml"), ROUTER).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    server.transport_config(Arc::new(transport(&config, &config.link)));
+    server.transport_config(Arc::new(transport(&config)));
     endpoint(Some(server))
 }
 
@@ -71,11 +72,12 @@ pub(super) fn dialling_endpoint(folder: &Path) -> Result<Endpoint> {
         .with_client_auth_cert(vec![certificate], key)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+    let lane = Line::default().lane_window_bytes();
     let mut transport = TransportConfig::default();
     transport
-        .stream_receive_window(VarInt::from_u32(ENDPOINT_STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(ENDPOINT_WINDOW))
-        .send_window(u64::from(ENDPOINT_WINDOW));
+        .stream_receive_window(VarInt::from_u64(lane)?)
+        .receive_window(VarInt::from_u64(link_window_bytes(lane))?)
+        .send_window(ENDPOINT_SEND_WINDOW);
     client.transport_config(Arc::new(transport));
     let mut endpoint = endpoint(None)?;
     endpoint.set_default_client_config(client);

@@ -14,8 +14,13 @@ mod demo;
 mod explain;
 mod fanout;
 mod fuzz_smoke;
+mod handshakes;
+mod isolation;
+mod links;
 mod load;
 mod lookup;
+mod memory_links;
+mod priority;
 mod ratio;
 mod throughput;
 mod wire_overhead;
@@ -23,7 +28,7 @@ mod wire_overhead;
 pub use fuzz_smoke::replay as replay_fuzz_corpora;
 
 /// Every measure, in the order `--list` shows.
-const ALL: [&Measure; 13] = [
+const ALL: [&Measure; 17] = [
     &demo::MEASURE,
     &explain::MEASURE,
     &lookup::MEASURE,
@@ -37,6 +42,10 @@ const ALL: [&Measure; 13] = [
     &throughput::LATENCY_IDLE,
     &throughput::LATENCY_HALF,
     &algorithms::MEASURE,
+    &isolation::MEASURE,
+    &priority::MEASURE,
+    &handshakes::MEASURE,
+    &memory_links::MEASURE,
 ];
 
 /// One bar of the project.

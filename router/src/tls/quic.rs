@@ -46,7 +46,7 @@ impl QuicConfigs {
         ids: ConnectionIds,
         reset_key: hmac::Key,
     ) -> Result<Self, TlsError> {
-        let usual = Arc::new(transport(config, &config.link));
+        let usual = Arc::new(transport(config));
         let (profile, hybrid) = (config.tls.profile, config.tls.require_hybrid);
         let server_tls = server(credentials, trust, profile, hybrid)?;
         let server_tls = QuicServerConfig::try_from(server_tls).map_err(|_| TlsError::InitialSuite)?;
@@ -62,7 +62,7 @@ impl QuicConfigs {
         client.transport_config(usual);
         let own_lines = config.peers.iter().filter(|peer| peer.line.is_some());
         let own_lines = own_lines.map(|peer| {
-            let line = Arc::new(transport(config, &config.link_with(peer)));
+            let line = Arc::new(transport_over(config, &config.link_with(peer)));
             let (mut accepted, mut dialled) = (server.clone(), client.clone());
             accepted.transport_config(line.clone());
             dialled.transport_config(line);
@@ -124,7 +124,11 @@ const UNI_STREAMS: u32 = 8;
 
 /// Windows, timers and MTU of a connection. quinn paces by congestion window and round trip; there is nothing to set.
 #[must_use]
-pub fn transport(config: &Config, link: &LinkSection) -> TransportConfig {
+pub fn transport(config: &Config) -> TransportConfig {
+    transport_over(config, &config.link)
+}
+
+fn transport_over(config: &Config, link: &LinkSection) -> TransportConfig {
     let window = |bytes| VarInt::from_u64(bytes).unwrap_or(VarInt::MAX);
     let safe = if config.listen.ipv4 { SAFE_PAYLOAD } else { SAFE_IPV6_PAYLOAD };
     let mut mtu = MtuDiscoveryConfig::default();
