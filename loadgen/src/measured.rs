@@ -123,6 +123,8 @@ pub struct Outcomes {
     pub counts: Counts,
     /// Without any outcome when waiting was over.
     pub lost: u64,
+    /// Intended and never started, because no room came in time.
+    pub not_started: u64,
     /// Handed to a recipient more than once; none when the sink is elsewhere.
     pub duplicates: Option<u64>,
     /// Codes of everything but deliveries, the whole run.
@@ -266,6 +268,7 @@ impl Checks {
                 failures.push(what);
             }
         };
+        fail(self.open > 0, format!("{} messages without an outcome", self.open));
         fail(self.outcome_faults > 0, format!("{} second outcomes for one message", self.outcome_faults));
         fail(self.receipts_invalid > 0, format!("{} receipts that prove nothing", self.receipts_invalid));
         fail(self.recheck_failures > 0, format!("{} receipts that fail offline", self.recheck_failures));

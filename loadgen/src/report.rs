@@ -63,7 +63,7 @@ pub(crate) mod tests {
                 journal: "disk",
             },
             rate: Rate { offered_per_s: 1_000.0, achieved_per_s: 999.0 },
-            outcomes: Outcomes { counts, lost: 0, duplicates: Some(0), codes: BTreeMap::new() },
+            outcomes: Outcomes { counts, lost: 0, not_started: 0, duplicates: Some(0), codes: BTreeMap::new() },
             latency_us: latencies.summary(),
             latency_deviation_us: latencies.deviation(),
             service_us: latencies.summary(),

@@ -90,7 +90,7 @@ fn gather(stand: &mut Stand, scenario: &Scenario, live: &mut Live) -> Result<Gat
     let deadline = Instant::now()
         + HEAD_START
         + Duration::from_micros(start.plan.length_us.saturating_add(start.drain_us))
-        + Duration::from_secs(10);
+        + Duration::from_secs(20);
     let source = loop {
         if let Err(stopped) = interrupt::check() {
             stand.source.tell(&Command::Stop)?;

@@ -57,6 +57,13 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
         shown_count(counts.custody),
         shown_count(m.outcomes.lost),
     )?;
+    if m.outcomes.not_started > 0 {
+        writeln!(
+            page,
+            "             {} intended and never started: no room came in time",
+            shown_count(m.outcomes.not_started)
+        )?;
+    }
     if counts.other + counts.not_taken > 0 {
         writeln!(page, "             {} otherwise, {} not taken by the library", counts.other, counts.not_taken)?;
     }

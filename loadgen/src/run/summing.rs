@@ -44,6 +44,7 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
         outcomes: Outcomes {
             counts: source.measured,
             lost: source.measured.open(),
+            not_started: source.intended.saturating_sub(source.measured.started),
             duplicates: gathered.sink.as_ref().map(|sink| sink.duplicates),
             codes: source.codes.clone(),
         },

@@ -5,6 +5,7 @@
 //! intended time all the same.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::task::{Context, Poll, Waker};
@@ -26,6 +27,8 @@ use crate::waiting::waker;
 
 /// From one progress line to the next, µs.
 const TELL_EVERY_US: u64 = 200_000;
+/// What could not be started when the plan ends is started within this, µs, or not at all.
+const START_GRACE_US: u64 = 5_000_000;
 /// Messages started, and outcomes taken, before the other is looked at again.
 const AT_ONCE: usize = 256;
 
@@ -50,6 +53,8 @@ struct Run<'a> {
     late: Latencies,
     interval: Latencies,
     held_back: u64,
+    /// The schedule once more, for what was intended.
+    offered: Peekable<Times>,
     intended: u64,
     intended_measured: u64,
     ended_in_window: u64,
@@ -94,6 +99,7 @@ pub fn run(
         late: Latencies::new(),
         interval: Latencies::new(),
         held_back: 0,
+        offered: Times::new(start.plan.clone()).peekable(),
         intended: 0,
         intended_measured: 0,
         ended_in_window: 0,
@@ -115,10 +121,12 @@ impl Run<'_> {
         let end_us = self.start.plan.length_us;
         let mut next_tell_us = TELL_EVERY_US;
         let mut stopped = false;
+        let last_start_us = end_us.saturating_add(START_GRACE_US);
         loop {
             self.take_outcomes();
             let now_us = self.now_us();
-            let starting = !stopped && now_us < end_us.max(1) || !stopped && !closed && times.peek().is_some();
+            let left = if closed { now_us < end_us } else { times.peek().is_some() && now_us < last_start_us };
+            let starting = left && !stopped;
             let due_us = match (starting, closed) {
                 (false, _) => None,
                 (true, true) => Some(now_us),
@@ -145,13 +153,16 @@ impl Run<'_> {
                 self.send_due()?;
             }
             let now_us = self.now_us();
+            if !closed {
+                self.count_intended(now_us);
+            }
             if now_us >= next_tell_us {
                 tell(self.progress(now_us));
                 next_tell_us = now_us - now_us % TELL_EVERY_US + TELL_EVERY_US;
                 stopped |= told_to_stop(commands);
             }
             let over = !starting && self.book.still_open() == 0;
-            if over || now_us > end_us.saturating_add(self.start.drain_us) {
+            if over || now_us > last_start_us.saturating_add(self.start.drain_us) {
                 tell(self.progress(now_us));
                 return Ok(self.result());
             }
@@ -160,6 +171,14 @@ impl Run<'_> {
                 _ => next_tell_us,
             };
             self.rest_until(wake_us);
+        }
+    }
+
+    /// Counts what was intended until now, whether or not there was room to start it.
+    fn count_intended(&mut self, now_us: u64) {
+        while let Some(at_us) = self.offered.next_if(|at_us| *at_us <= now_us) {
+            self.intended += 1;
+            self.intended_measured += u64::from(at_us >= self.start.warm_up_us);
         }
     }
 
@@ -194,9 +213,11 @@ impl Run<'_> {
         outgoing.class = drawn.class;
         outgoing.timeout_ms = self.job.timeout_ms;
         let started_us = self.now_us();
-        self.intended += 1;
+        if matches!(self.start.plan.shape, Shape::Closed) {
+            self.intended += 1;
+            self.intended_measured += u64::from(self.is_measured(intended_us));
+        }
         if self.is_measured(intended_us) {
-            self.intended_measured += 1;
             self.measured.started += 1;
             self.payload_bytes += length;
             // Not the generator's fault as long as there was no room.
