@@ -28,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A child reports within this after the end of a run.
 const REPORTED_WITHIN: Duration = Duration::from_secs(60);
+/// Moments shorter than this, µs, are not part of the series.
+const SHORTEST_MOMENT_US: u64 = 50_000;
 /// Within this a router publishes its counters after it has fallen idle.
 const PUBLISHED_WITHIN: Duration = Duration::from_millis(1_200);
 
@@ -224,8 +226,11 @@ impl Watch {
         let used: u64 = cpu.iter().zip(&self.cpu).map(used).sum();
         (self.cpu, self.cpu_at) = (cpu, Instant::now());
         let moment = Moment::between(&self.last, &progress, crate::measured::float(used) / 1e9 / seconds);
+        // The last line of a run may come right after another one: its rates would say nothing.
+        if progress.at_us.saturating_sub(self.last.at_us) >= SHORTEST_MOMENT_US {
+            self.series.push(moment);
+        }
         self.last = progress;
-        self.series.push(moment);
         Now {
             name: self.name.clone(),
             length_s: self.length_s,

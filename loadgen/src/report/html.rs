@@ -207,6 +207,9 @@ fn cost_over_time(page: &mut String, m: &Measured) {
     let most = drawn.iter().flat_map(|line| line.points.iter().map(|point| point.1)).fold(0.1, f64::max);
     page.push_str(&lines("Router CPU over time", &seconds(m), &Axis::linear("cores", 0.0, most), &drawn, warm_up(m)));
     let fill = [Line { name: "entries of a bundle", class: "a", points: over_time(m, |moment| moment.bundle_fill) }];
+    // Nothing was sent in a moment without bundles.
+    let fill =
+        fill.map(|line| Line { points: line.points.into_iter().filter(|point| point.1 > 0.0).collect(), ..line });
     let most = fill.iter().flat_map(|line| line.points.iter().map(|point| point.1)).fold(1.0, f64::max);
     page.push_str(&lines("Bundle fill over time", &seconds(m), &Axis::linear("entries", 0.0, most), &fill, warm_up(m)));
 }
