@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+/// Labels by name.
+pub type Labels = BTreeMap<String, String>;
+
 /// Samples of one page.
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     /// By name: labels and value.
-    samples: BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>>,
+    samples: BTreeMap<String, Vec<(Labels, f64)>>,
 }
 
 impl Page {
@@ -29,19 +32,19 @@ impl Page {
     }
 
     /// The sum of the samples whose labels fit.
-    pub fn sum_where(&self, name: &str, fits: impl Fn(&BTreeMap<String, String>) -> bool) -> f64 {
+    pub fn sum_where(&self, name: &str, fits: impl Fn(&Labels) -> bool) -> f64 {
         let samples = self.samples.get(name).into_iter().flatten();
         samples.filter(|(labels, _)| fits(labels)).map(|(_, value)| value).sum()
     }
 
     /// The largest sample of a name whose labels fit.
-    pub fn largest(&self, name: &str, fits: impl Fn(&BTreeMap<String, String>) -> bool) -> Option<f64> {
+    pub fn largest(&self, name: &str, fits: impl Fn(&Labels) -> bool) -> Option<f64> {
         let samples = self.samples.get(name).into_iter().flatten();
         samples.filter(|(labels, _)| fits(labels)).map(|(_, value)| *value).reduce(f64::max)
     }
 }
 
-fn sample(line: &str) -> Option<(&str, BTreeMap<String, String>, f64)> {
+fn sample(line: &str) -> Option<(&str, Labels, f64)> {
     let (head, value) = line.rsplit_once(' ')?;
     let value = value.parse().ok()?;
     let Some((name, rest)) = head.split_once('{') else { return Some((head, BTreeMap::new(), value)) };
@@ -80,8 +83,7 @@ mod tests {
         let page = Page::parse(PAGE);
         assert!((page.sum("kernpost_x") - 12.5).abs() < 1e-9);
         assert!((page.sum("kernpost_y") - 1_000.0).abs() < 1e-9);
-        let senders =
-            |labels: &BTreeMap<String, String>| labels.get("peer").is_some_and(|peer| peer.contains("senders-"));
+        let senders = |labels: &Labels| labels.get("peer").is_some_and(|peer| peer.contains("senders-"));
         assert!((page.sum_where("kernpost_x", senders) - 5.0).abs() < 1e-9);
         assert!(
             (page.sum_where("kernpost_x", |labels| labels.get("peer").is_some_and(|p| p == "b, \"c\"")) - 7.5).abs()

@@ -304,7 +304,7 @@ fn router_settings(scenario: &Scenario, layout: &Layout) -> Result<toml::Table> 
 fn source_config(scenario: &Scenario, layout: &Layout, routers: &Routers, folder: &Folder) -> Result<PathBuf> {
     let load = &scenario.load;
     let largest = load.payload.iter().map(|share| share.to).max().unwrap_or(0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "sizes")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes")]
     let usual = (load.mean_payload() * 2.0 + 1_024.0) as u64 * load.in_flight as u64;
     let messages = (load.in_flight + 256).min(1 << 20);
     let bytes = usual.max(4 * largest).clamp(64 << 20, 8 << 30);

@@ -130,7 +130,7 @@ fn rates(frame: &mut Frame<'_>, area: Rect, moments: &[Moment]) {
     let (offered, done) = (points(|moment| moment.offered_per_s), points(|moment| moment.ended_per_s));
     let most = offered.iter().chain(&done).map(|point| point.1).fold(1.0, f64::max) * 1.1;
     let labels = ["0".to_owned(), format!("{:.0}", most / 2.0), format!("{most:.0}")];
-    let lines = [("offered", Color::Yellow, &offered), ("done", Color::Cyan, &done)];
+    let lines = [("offered", Color::Yellow, offered.as_slice()), ("done", Color::Cyan, done.as_slice())];
     chart(frame, area, "messages/s", lines, [0.0, most], labels, moments);
 }
 
@@ -145,15 +145,18 @@ fn latencies(frame: &mut Frame<'_>, area: Rect, moments: &[Moment]) {
     let high = all().fold(low + 1.0, f64::max).ceil();
     let label = |height: f64| shown_us(10_f64.powf(height));
     let labels = [label(low), label(f64::midpoint(low, high)), label(high)];
-    let lines = [("p99", Color::Yellow, &p99), ("p50", Color::Cyan, &p50)];
+    let lines = [("p99", Color::Yellow, p99.as_slice()), ("p50", Color::Cyan, p50.as_slice())];
     chart(frame, area, "latency from the intended start", lines, [low, high], labels, moments);
 }
+
+/// A line's name, colour and points.
+type Drawn<'a> = (&'static str, Color, &'a [(f64, f64)]);
 
 fn chart(
     frame: &mut Frame<'_>,
     area: Rect,
     title: &'static str,
-    lines: [(&'static str, Color, &Vec<(f64, f64)>); 2],
+    lines: [Drawn<'_>; 2],
     bounds: [f64; 2],
     labels: [String; 3],
     moments: &[Moment],

@@ -205,7 +205,7 @@ fn links(gathered: &Gathered, source: &SourceResult) -> Links {
             difference(gathered, number, "kernpost_entries_received_total").filter(|entries| *entries > 0.0)?;
         let to_router = bytes("kernpost_quic_received_bytes_total") / entries;
         let from_router = bytes("kernpost_quic_sent_bytes_total") / entries;
-        (to_router + from_router > 0.0).then(|| LinkBytes {
+        (to_router + from_router > 0.0).then_some(LinkBytes {
             to_router_per_message: to_router,
             from_router_per_message: from_router,
             payload_per_message: payload,

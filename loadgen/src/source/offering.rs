@@ -111,11 +111,11 @@ pub fn run(
         full_at_us: 0,
         before: client.status(),
     };
-    run.to_the_end(commands, tell)
+    run.until_the_end(commands, tell)
 }
 
 impl Run<'_> {
-    fn to_the_end(mut self, commands: &Receiver<Command>, mut tell: impl FnMut(Progress)) -> Result<SourceResult> {
+    fn until_the_end(mut self, commands: &Receiver<Command>, mut tell: impl FnMut(Progress)) -> Result<SourceResult> {
         let mut times = Times::new(self.start.plan.clone()).peekable();
         let closed = matches!(self.start.plan.shape, Shape::Closed);
         let end_us = self.start.plan.length_us;
