@@ -105,9 +105,26 @@ impl Verified {
             *signed.get_mut(place)? = new.bytes().clone();
             *zones.get_mut(place)? = Arc::new(VerifiedZone::new(new));
         }
-        let alone = places.iter().filter_map(|place| zones.get(*place)).all(|zone| overlap_free(zone, &zones));
+        if !places.iter().filter_map(|place| zones.get(*place)).all(|zone| self.overlap_free(zone, &zones)) {
+            return None;
+        }
         let version = DirectoryVersion::of(&versions);
-        alone.then(|| Self { anchor: self.anchor.clone(), version, versions, zones, signed })
+        Some(Self { anchor: self.anchor.clone(), version, versions, zones, signed })
+    }
+
+    /// True when no route of this zone is in force together with one of the same prefixes, of this zone or another.
+    fn overlap_free(&self, zone: &Arc<VerifiedZone>, zones: &[Arc<VerifiedZone>]) -> bool {
+        let mut pairs = zone.order().windows(2);
+        let own = pairs.all(|pair| match pair {
+            // By their beginning: when each ends before the next one begins, no two overlap.
+            [a, b] if a.prefixes() == b.prefixes() => apart(zone.route(a.route()), zone.route(b.route())),
+            _ => true,
+        });
+        // Routes are within their zone's scopes: most zones have none in common.
+        let scopes = |zone: &VerifiedZone| self.delegated(zone.id()).map_or(&[Scope::EVERYTHING][..], |found| found.1);
+        let meet = |other: &VerifiedZone| scopes(zone).iter().any(|a| scopes(other).iter().any(|b| meet(a, b)));
+        let others = zones.iter().filter(|other| !Arc::ptr_eq(other, zone) && meet(other));
+        own && others.into_iter().all(|other| apart_from(zone, other))
     }
 
     fn check_signers(&self, signed: &SignedSnapshot, findings: &mut Findings) -> Option<()> {
@@ -181,15 +198,10 @@ fn lost(old: &ZoneSnapshot, new: &ZoneSnapshot) -> bool {
         || old.acceptances.iter().any(|acceptance| !new.acceptances.contains(acceptance))
 }
 
-/// True when no route of this zone is in force together with one of the same prefixes, of this zone or another.
-fn overlap_free(zone: &Arc<VerifiedZone>, zones: &[Arc<VerifiedZone>]) -> bool {
-    let mut pairs = zone.order().windows(2);
-    let own = pairs.all(|pair| match pair {
-        // By their beginning: when each ends before the next one begins, no two overlap.
-        [a, b] if a.prefixes() == b.prefixes() => apart(zone.route(a.route()), zone.route(b.route())),
-        _ => true,
-    });
-    own && zones.iter().filter(|other| !Arc::ptr_eq(other, zone)).all(|other| apart_from(zone, other))
+/// True when two scopes have a route key in common.
+fn meet(a: &Scope, b: &Scope) -> bool {
+    (a.service.contains(b.service) || b.service.contains(a.service))
+        && (a.jurisdiction.contains(b.jurisdiction) || b.jurisdiction.contains(a.jurisdiction))
 }
 
 /// Walks both zones' routes in order.

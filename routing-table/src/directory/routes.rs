@@ -2,8 +2,9 @@
 //!
 //! After this check no two rules with the same prefixes are in force at once, so a lookup never ties.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use kernpost_codecs::{Ars, ServicePrefix, UnixMs, ZoneId};
 
 use super::Zone;

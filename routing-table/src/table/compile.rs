@@ -278,34 +278,42 @@ struct RowsAfter<'a> {
 
 impl RowsAfter<'_> {
     fn make(self, changed: &Changed, routes: &Routes, territories: &Territories) -> Option<(Rows, Vec<Sources>)> {
-        let came: Vec<&[Ordered]> = changed.came.chunk_by(|a, b| a.service() == b.service()).collect();
-        let mut came = came.into_iter().peekable();
-        let mut remade: Vec<(u64, Vec<Entry>)> = Vec::new();
+        let mut came = changed.came.chunk_by(|a, b| a.service() == b.service()).peekable();
+        // Each row to be made: its service, its routes before, and those that come.
+        let mut remade: Vec<(u64, &[Entry], &[Ordered])> = Vec::new();
         let mut services = Vec::new();
         for (service, sources) in self.ascending() {
             // Services that are new here, before this one in order.
             while let Some(group) = came.next_if(|group| first_service(group) < service) {
                 services.push(first_service(group));
-                remade.push((first_service(group), merged(&[], group, changed, routes, territories)?));
+                remade.push((first_service(group), &[], group));
             }
             let group = came.next_if(|group| first_service(group) == service).unwrap_or_default();
             let began_or_ended = sources.changes_at.is_some_and(|change| change <= self.at);
             let lost = || sources.entries.iter().any(|entry| changed.gone.holds(entry.route));
-            let untouched = group.is_empty() && !began_or_ended && !lost();
-            if !untouched {
-                let entries = merged(&sources.entries, group, changed, routes, territories)?;
-                if entries.is_empty() && service != ANY {
+            if !group.is_empty() || began_or_ended || lost() {
+                let stays = || sources.entries.iter().any(|entry| !changed.gone.holds(entry.route));
+                if group.is_empty() && service != ANY && !stays() {
                     continue;
                 }
-                remade.push((service, entries));
+                remade.push((service, &sources.entries, group));
             }
             services.push(service);
         }
         for group in came {
             services.push(first_service(group));
-            remade.push((first_service(group), merged(&[], group, changed, routes, territories)?));
+            remade.push((first_service(group), &[], group));
         }
-        self.replace(&services, remade, routes, territories)
+        let (mut rows, mut sources) = self.with_services(&services)?;
+        let (mut spans, mut entries) = (Spans::default(), Vec::new());
+        for (service, before, group) in remade {
+            merge(&mut entries, before, group, changed, routes, territories)?;
+            let changes_at = spans.over(&mut entries, self.at, routes, territories)?;
+            rows.fill(service, &spans.done)?;
+            *sources.get_mut(rows.place_of(service)?)? = Sources { entries: entries.as_slice().into(), changes_at };
+        }
+        rows.made();
+        Some((rows, sources))
     }
 
     /// The rows before, by service.
@@ -315,30 +323,19 @@ impl RowsAfter<'_> {
         rows
     }
 
-    fn replace(
-        &self,
-        services: &[u64],
-        remade: Vec<(u64, Vec<Entry>)>,
-        routes: &Routes,
-        territories: &Territories,
-    ) -> Option<(Rows, Vec<Sources>)> {
+    /// The rows before, for exactly these services.
+    fn with_services(&self, services: &[u64]) -> Option<(Rows, Vec<Sources>)> {
         let same = self.before.services().flatten().count() == services.len()
             && services.iter().all(|service| self.before.place_of(*service).is_some());
-        let (mut rows, mut sources) = (self.before.clone(), self.sources.to_vec());
-        if !same {
-            rows = self.before.with_services(services)?;
-            sources = vec![Sources::default(); rows.places()];
-            for service in services {
-                if let Some(before) = self.before.place_of(*service) {
-                    *sources.get_mut(rows.place_of(*service)?)? = self.sources.get(before)?.clone();
-                }
-            }
+        if same {
+            return Some((self.before.clone(), self.sources.to_vec()));
         }
-        let mut spans = Spans::default();
-        for (service, mut entries) in remade {
-            let changes_at = spans.over(&mut entries, self.at, routes, territories)?;
-            rows.fill(service, &spans.done)?;
-            *sources.get_mut(rows.place_of(service)?)? = Sources { entries: entries.into(), changes_at };
+        let rows = self.before.with_services(services)?;
+        let mut sources = vec![Sources::default(); rows.places()];
+        for service in services {
+            if let Some(before) = self.before.place_of(*service) {
+                *sources.get_mut(rows.place_of(*service)?)? = self.sources.get(before)?.clone();
+            }
         }
         Some((rows, sources))
     }
@@ -349,14 +346,15 @@ fn first_service(group: &[Ordered]) -> u64 {
 }
 
 /// The routes of a row that stay, and those that come to it, in preorder.
-fn merged(
+fn merge(
+    merged: &mut Vec<Entry>,
     before: &[Entry],
     came: &[Ordered],
     changed: &Changed,
     routes: &Routes,
     territories: &Territories,
-) -> Option<Vec<Entry>> {
-    let mut merged = Vec::with_capacity(before.len() + came.len());
+) -> Option<()> {
+    merged.clear();
     let mut stay = before.iter().filter(|entry| !changed.gone.holds(entry.route)).peekable();
     for route in came {
         let number = territories.of_prefix(route.place())?;
@@ -371,7 +369,7 @@ fn merged(
     for same in merged.chunk_by_mut(|a, b| a.number() == b.number()).filter(|same| same.len() > 1) {
         same.sort_by_key(begins);
     }
-    Some(merged)
+    Some(())
 }
 
 /// Where no route begins yet.

@@ -20,7 +20,7 @@ pub(super) trait Leaf: Copy {
     /// The same answer everywhere.
     fn all(answer: u32) -> Self;
 
-    /// From `start` on `answer`. Starts come in ascending order; `place` counts them from 0.
+    /// From `start` on `answer`. Starts come in ascending order; `place` counts them from 0. `None`: there is no room.
     fn begin(&mut self, place: usize, start: u32, answer: u32) -> Option<()>;
 
     /// What answers before the first start.
@@ -65,15 +65,12 @@ impl Leaf for Narrow {
     }
 
     fn begin(&mut self, place: usize, start: u32, answer: u32) -> Option<()> {
-        if place >= Self::STARTS {
-            return None;
-        }
-        self.answers.get_mut(place + 1..)?.fill(answer);
+        *self.answers.get_mut(place + 1)? = answer;
         let shift = place % 4 * 16;
         let lane = |word: u64| word & !(0xffff << shift) | u64::from(start) << shift;
         match self.starts.get_mut(place / 4) {
             Some(word) => *word = lane(*word),
-            // Not lossy: the last word has two lanes, and there are ten starts.
+            // Not lossy: the last word has two lanes, and `answers` has refused a third.
             None => self.more = lane(u64::from(self.more)) as u32,
         }
         Some(())
@@ -120,7 +117,7 @@ impl Leaf for Wide {
 
     fn begin(&mut self, place: usize, start: u32, answer: u32) -> Option<()> {
         *self.starts.get_mut(place)? = start;
-        self.answers.get_mut(place + 1..)?.fill(answer);
+        *self.answers.get_mut(place + 1)? = answer;
         Some(())
     }
 

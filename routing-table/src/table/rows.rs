@@ -64,6 +64,14 @@ impl Rows {
         }
     }
 
+    /// Gives back what making rows needed.
+    pub(super) fn made(&mut self) {
+        match self {
+            Self::Narrow(rows) => rows.scratch = Vec::new(),
+            Self::Wide(rows) => rows.scratch = Vec::new(),
+        }
+    }
+
     /// The place of a prefix that was named, for what its owner keeps beside its row.
     pub(super) fn place_of(&self, service: u64) -> Option<usize> {
         match self {
@@ -145,13 +153,15 @@ pub(super) struct Forest<L> {
     territories: usize,
     /// The row in which nobody answers.
     nobody: Arc<[L]>,
+    /// Where rows are made; empty in between.
+    scratch: Vec<L>,
 }
 
 impl<L: Leaf> Forest<L> {
     fn new(territories: usize) -> Self {
         let nobody: Arc<[_]> = Arc::new([L::all(NONE)]);
         let any = Slot { service: ANY, leaves: nobody.clone(), scale: 0, above: 0 };
-        Self { hash: Arc::default(), slots: vec![any], territories, nobody }
+        Self { hash: Arc::default(), slots: vec![any], territories, nobody, scratch: Vec::new() }
     }
 
     fn with_services(&self, services: &[u64]) -> Option<Self> {
@@ -168,30 +178,45 @@ impl<L: Leaf> Forest<L> {
             let above = services_above(*service).find(|above| named(*above)).map_or(place, |above| hash.place(above));
             *slots.get_mut(place)? = Slot { service: *service, leaves, scale, above: u32::try_from(above).ok()? };
         }
-        Some(Self { hash: Arc::new(hash), slots, territories: self.territories, nobody: self.nobody.clone() })
+        Some(Self {
+            hash: Arc::new(hash),
+            slots,
+            territories: self.territories,
+            nobody: self.nobody.clone(),
+            scratch: Vec::new(),
+        })
     }
 
     fn fill(&mut self, service: u64, spans: &[Span]) -> Option<()> {
         let place = self.place_of(service)?;
-        let upper = (spans.len() / EVENLY).min(self.territories / 2).max(1);
-        let scale = u32::try_from(((upper as u64) << 32) / (self.territories as u64).max(1)).unwrap_or(u32::MAX);
-        let mut leaves = vec![L::all(NONE); upper];
-        let (mut rest, mut before) = (spans, NONE);
-        for (upper, first) in (0..upper).zip((0u64..).map(|number| first_of(number, scale))) {
-            // What begins where the leaf does is in force all over it.
-            while let Some((span, after)) = rest.split_first()
-                && u64::from(span.start) <= first
-            {
-                (before, rest) = (span.route.unwrap_or(NONE), after);
+        let count = (spans.len() / EVENLY).min(self.territories / 2).max(1);
+        let scale = u32::try_from(((count as u64) << 32) / (self.territories as u64).max(1)).unwrap_or(u32::MAX);
+        let mut leaves = std::mem::take(&mut self.scratch);
+        leaves.clear();
+        leaves.resize(count, L::all(NONE));
+        let (mut rest, mut before, mut next) = (spans, NONE, 0);
+        while let Some(first) = rest.first() {
+            // The leaves without a start of their own.
+            let upper = scaled(first.start, scale) as usize;
+            if upper >= count {
+                // The one after the last territory.
+                break;
             }
-            let end = rest.partition_point(|span| scaled(span.start, scale) as usize == upper);
-            let (here, after) = rest.split_at_checked(end)?;
+            leaves.get_mut(next..upper)?.fill(L::all(before));
+            let end = rest.iter().take_while(|span| scaled(span.start, scale) as usize == upper).count();
+            let (mut here, after) = rest.split_at_checked(end)?;
+            let last = here.last().map_or(before, |last| last.route.unwrap_or(NONE));
+            // What begins where the leaf does is in force all over it.
+            if first.start.checked_sub(1).is_none_or(|less| scaled(less, scale) as usize != upper) {
+                (before, here) = (first.route.unwrap_or(NONE), here.get(1..)?);
+            }
             *leaves.get_mut(upper)? = branch(before, here, &mut leaves)?;
-            before = here.last().map_or(before, |last| last.route.unwrap_or(NONE));
-            rest = after;
+            (rest, before, next) = (after, last, upper + 1);
         }
+        leaves.get_mut(next..count)?.fill(L::all(before));
         let slot = self.slots.get_mut(place)?;
-        (slot.leaves, slot.scale) = (leaves.into(), scale);
+        (slot.leaves, slot.scale) = (Arc::from(leaves.as_slice()), scale);
+        self.scratch = leaves;
         Some(())
     }
 
@@ -309,11 +334,6 @@ impl<L: Leaf> Forest<L> {
 // Not lossy: the upper half of the product is below the number of leaves.
 fn scaled(territory: u32, scale: u32) -> u32 {
     ((u64::from(territory) * u64::from(scale)) >> 32) as u32
-}
-
-/// The first territory that belongs to this leaf of the uppermost level.
-fn first_of(leaf: u64, scale: u32) -> u64 {
-    (leaf << 32).div_ceil(u64::from(scale).max(1))
 }
 
 /// A leaf for these spans; `before` answers ahead of the first. What does not fit goes to leaves below, at the end of
