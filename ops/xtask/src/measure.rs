@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 mod algorithms;
+mod compile;
 mod demo;
 mod explain;
 mod fanout;
@@ -19,6 +20,7 @@ mod isolation;
 mod links;
 mod load;
 mod lookup;
+mod lookup_large;
 mod memory_links;
 mod priority;
 mod ratio;
@@ -28,10 +30,12 @@ mod wire_overhead;
 pub use fuzz_smoke::replay as replay_fuzz_corpora;
 
 /// Every measure, in the order `--list` shows.
-const ALL: [&Measure; 17] = [
+const ALL: [&Measure; 19] = [
     &demo::MEASURE,
     &explain::MEASURE,
     &lookup::MEASURE,
+    &lookup_large::MEASURE,
+    &compile::MEASURE,
     &fuzz_smoke::MEASURE,
     &ratio::RATIO_1K,
     &ratio::RATIO_256,
@@ -154,6 +158,19 @@ impl Reading {
     ) -> Self {
         let passed = limit.is_none_or(|limit| limit.holds(value));
         Self { what: what.into(), value, unit, spread, limit, passed }
+    }
+
+    /// Judges the value against `limit`.
+    pub fn judge(&mut self, limit: Limit) {
+        (self.limit, self.passed) = (Some(limit), limit.holds(self.value));
+    }
+
+    /// States in milliseconds what was read in nanoseconds.
+    pub fn in_milliseconds(&mut self) {
+        let milliseconds = |nanoseconds: f64| nanoseconds / 1e6;
+        self.value = milliseconds(self.value);
+        self.spread = Spread { low: milliseconds(self.spread.low), high: milliseconds(self.spread.high) };
+        self.unit = "ms";
     }
 }
 

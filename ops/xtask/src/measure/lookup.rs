@@ -47,41 +47,52 @@ struct Interval {
 }
 
 fn run(short: bool) -> Result<Vec<Reading>> {
+    let mut readings = benched("lookup", "1M", short)?;
+    for reading in &mut readings {
+        reading.judge(Limit::AtMost(LIMIT_NS));
+    }
+    Ok(readings)
+}
+
+/// Runs the benches whose names contain `filter` and gives a reading in ns for each, by name, not judged yet.
+pub(super) fn benched(bench: &str, filter: &str, short: bool) -> Result<Vec<Reading>> {
     let begun = SystemTime::now();
     let mut command = workspace::cargo();
-    command.args(["bench", "--quiet", "--package", "kernpost-benches", "--bench", "lookup", "--"]);
+    command.args(["bench", "--quiet", "--package", "kernpost-benches", "--bench", bench, "--", filter]);
     if short {
         command.args(["--warm-up-time", "1", "--measurement-time", "2"]);
     }
-    workspace::run(&mut command)?;
-    readings(&workspace::target().join("criterion"), begun)
-}
-
-/// A reading for every lookup bench that was run since `begun`, by name.
-fn readings(folder: &Path, begun: SystemTime) -> Result<Vec<Reading>> {
+    // As the router's unit does: large tables lie on huge pages.
+    workspace::run(command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"))?;
     let mut readings = Vec::new();
-    let entries = fs::read_dir(folder).with_context(|| format!("the bench left no {}", folder.display()))?;
-    for entry in entries {
-        let place = entry?.path().join("new");
-        let file = place.join("estimates.json");
-        let fresh = file.metadata().and_then(|file| file.modified()).is_ok_and(|written| written >= begun);
-        if fresh {
-            readings.extend(reading(&place)?);
-        }
-    }
+    let folder = workspace::target().join("criterion");
+    collect(&folder, begun, &mut readings)?;
     ensure!(!readings.is_empty(), "the bench left no estimates in {}", folder.display());
     readings.sort_by(|a, b| a.what.cmp(&b.what));
     Ok(readings)
 }
 
-fn reading(place: &Path) -> Result<Option<Reading>> {
-    let bench: Bench = json(&place.join("benchmark.json"))?;
-    if !bench.full_id.starts_with("lookup") {
-        return Ok(None);
+/// A reading for every bench below `folder` that was run since `begun`.
+fn collect(folder: &Path, begun: SystemTime, readings: &mut Vec<Reading>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("the bench left no {}", folder.display()))?;
+    for entry in entries {
+        let place = entry?.path();
+        let file = place.join("new/estimates.json");
+        let fresh = file.metadata().and_then(|file| file.modified()).is_ok_and(|written| written >= begun);
+        if fresh {
+            readings.push(reading(&place.join("new"))?);
+        } else if place.is_dir() && !file.exists() {
+            collect(&place, begun, readings)?;
+        }
     }
+    Ok(())
+}
+
+fn reading(place: &Path) -> Result<Reading> {
+    let bench: Bench = json(&place.join("benchmark.json"))?;
     let Estimate { point_estimate, confidence_interval } = json::<Estimates>(&place.join("estimates.json"))?.median;
     let spread = Spread { low: confidence_interval.lower_bound, high: confidence_interval.upper_bound };
-    Ok(Some(Reading::spread(bench.full_id, point_estimate, spread, "ns", Some(Limit::AtMost(LIMIT_NS)))))
+    Ok(Reading::spread(bench.full_id, point_estimate, spread, "ns", None))
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
