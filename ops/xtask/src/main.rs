@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod counts;
 mod demo;
 mod draw;
 mod measure;
@@ -32,6 +33,8 @@ enum Task {
     FuzzSeeds,
     /// Measure one of the project's bars; exits 1 when it falls short
     Measure(measure::Arguments),
+    /// Count instructions of lookups and engine turns with callgrind and compare them with benches/counts.toml
+    Counts(counts::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::command(&options).map(|()| true),
         Task::FuzzSeeds => seeds::command().map(|()| true),
         Task::Measure(arguments) => measure::command(&arguments),
+        Task::Counts(options) => counts::command(&options),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::counts;
 use crate::measure::{self, replay_fuzz_corpora};
 use crate::workspace;
 
@@ -25,12 +26,13 @@ struct Step {
 }
 
 /// Every kind of test, the quickest first.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "needs", run: needs },
     Step { name: "prometheus rules", run: prometheus_rules },
     Step { name: "workspace", run: workspace_tests },
     Step { name: "loom", run: loom },
     Step { name: "fuzz corpora", run: replay_fuzz_corpora },
+    Step { name: "counts", run: instruction_counts },
     Step { name: "measures", run: short_measures },
 ];
 
@@ -42,11 +44,12 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need { program: "cc", argument: "--version", package: "gcc", why: "the crypto library is C" },
     Need { program: "c++", argument: "--version", package: "g++", why: "libFuzzer is C++" },
     Need { program: "openssl", argument: "version", package: "openssl", why: "tests make certificate chains with it" },
     Need { program: "promtool", argument: "--version", package: "prometheus", why: "it tests the alert rules" },
+    Need { program: "valgrind", argument: "--version", package: "valgrind", why: "it counts instructions" },
 ];
 
 /// Runs every step, or those whose name contains the word asked for.
@@ -110,6 +113,14 @@ fn loom() -> Result<()> {
     command.args(["test", "--release", "--package", "kernpost-routing-table", "--lib", "--target-dir"]);
     command.arg(workspace::target().join("loom")).env("RUSTFLAGS", "--cfg loom");
     workspace::run(&mut command)
+}
+
+/// Instructions of lookups and engine turns, against those on record.
+fn instruction_counts() -> Result<()> {
+    if !counts::command(&counts::Options::default())? {
+        bail!("more instructions than on record");
+    }
+    Ok(())
 }
 
 /// The measures that are quick and need no quiet machine; the others are run by hand and stated with their numbers.
