@@ -27,6 +27,7 @@ pub mod id;
 pub mod jurisdiction;
 pub mod key;
 pub mod part;
+pub mod payload;
 pub mod receipts;
 pub mod root;
 pub mod service_key;
@@ -51,6 +52,7 @@ pub use id::{
 pub use jurisdiction::{Ags, Ars, JurisdictionError, JurisdictionLevel, JurisdictionPrefix};
 pub use key::{Algorithm, KeyError, KeyId, PublicKey, SigningKey};
 pub use part::{BundleBuilder, Entry, HopHeader, Part, PartError};
+pub use payload::{PayloadHead, PayloadHeadReader};
 pub use receipts::{RebuiltReceipts, ReceiptEntry, ReceiptsBuilder, ReceiptsFrame, Subject};
 pub use root::{RootFault, RootSignature, SignError};
 pub use service_key::{ServiceKey, ServiceKeyError, ServiceLevel, ServicePrefix};

@@ -65,7 +65,7 @@ pub enum SettlementFrame {
     Settle(Settle),
     /// Signed outcomes under one root (WIRE 8.2).
     Receipts(ReceiptsFrame),
-    /// The payload of a detached entry may be sent from `offset` on (WIRE 9.1).
+    /// The payload of a detached entry may be sent from `offset` on, or was taken in up to there (WIRE 9.2).
     Want {
         /// The detached entry.
         label: Label,

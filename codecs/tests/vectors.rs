@@ -4,14 +4,16 @@
 //! `cargo run -p kernpost-codecs --example make_vectors` and say so in CHANGELOG.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kernpost_codecs::archive::{CoseReceipt, ProofFile};
 use kernpost_codecs::attach::{AttachToken, TokenError};
 use kernpost_codecs::code::Code;
 use kernpost_codecs::digest::Digest;
+use kernpost_codecs::frame::FrameDecoder;
 use kernpost_codecs::id::{EndpointId, MessageId};
 use kernpost_codecs::key::{KeyId, PublicKey, SigningKey};
 use kernpost_codecs::part::{Part, PartError};
+use kernpost_codecs::payload::PayloadHeadReader;
 use kernpost_codecs::receipts::{ReceiptsFrame, Subject};
 use kernpost_codecs::root::RootSignature;
 use kernpost_codecs::settlement::SettlementFrame;
@@ -244,6 +246,27 @@ fn settlements_are_read_or_close_the_link() {
         }
         let again = hex(make::body_of(|out| frame.encode(out)));
         assert_eq!(case["body"] == again, !name(&case).contains("unknown-is-ignored"), "{}", name(&case));
+    }
+}
+
+#[test]
+fn payload_heads_are_read_or_close_the_link() {
+    for case in cases("payload-heads.json") {
+        let (mut decoder, mut reader) = (FrameDecoder::new(), PayloadHeadReader::default());
+        decoder.push(unhex(&case["stream"]).into());
+        assert_eq!(decoder.next_varint().unwrap(), Some(4), "{}", name(&case));
+        let read = reader.next(&mut decoder);
+        if is_refused(&case) {
+            assert_eq!(case["error"], read.unwrap_err().code.name(), "{}", name(&case));
+            continue;
+        }
+        let head = read.unwrap().unwrap();
+        assert_eq!(case["head"], make::describe_payload_head(&head), "{}", name(&case));
+        let payload: Vec<u8> = std::iter::from_fn(|| decoder.take_chunk()).flatten().collect();
+        assert_eq!(case["payload"], hex(&payload), "{}", name(&case));
+        let mut again = BytesMut::new();
+        head.encode(&mut again);
+        assert_eq!(case["stream"], hex([&again[..], &payload[..]].concat()), "{}", name(&case));
     }
 }
 

@@ -14,12 +14,14 @@ use kernpost_codecs::time::UnixMs;
 use serde_json::{Value, json};
 
 mod bundles;
+mod payloads;
 mod proofs;
 mod receipts;
 mod settlements;
 mod statements;
 mod trees;
 
+pub use payloads::describe as describe_payload_head;
 pub use settlements::{describe as describe_settlement, label};
 pub use statements::{fields_attachment, fields_message, fields_receipt};
 
@@ -42,6 +44,7 @@ pub fn all(folder: &Path) -> Vec<(&'static str, Value)> {
         ("proof-files.json", proofs::make_files(&keys, &bundles)),
         ("bundles.json", Value::Array(bundles)),
         ("settlements.json", settlements::make()),
+        ("payload-heads.json", payloads::make()),
         ("receipts.json", receipts::make(&keys, &stored("receipts.json"))),
         ("attach-tokens.json", proofs::make_tokens(&keys, &stored("attach-tokens.json"))),
     ]
