@@ -7,7 +7,8 @@
 //! | control → worker | engine events, in order | [`ENGINE_EVENTS`] | control waits |
 //! | control → link | frames of its control stream | [`CONTROL_FRAMES`], [`CONTROL_BYTES`] | the link closes `over-limit` |
 //! | worker → worker | entries | `limits.crossings` | the entries are refused `busy` |
-//! | worker → worker | settlements | all labels that can be open | cannot happen |
+//! | worker → worker | settlements, WANT | all labels that can be open | cannot happen |
+//! | worker → worker | large payloads that begin | [`PAYLOADS`] | the payload's stream is stopped |
 //!
 //! The only thread that another waits for while it holds something is a worker, and a worker takes in its events and
 //! crossings in a task that waits for nothing else (`worker/pump.rs`); control waits for workers alone, and only link
@@ -22,7 +23,7 @@ use kernpost_routing_table::Table;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::link::LinkHandle;
+use crate::link::{LinkHandle, PayloadPipe};
 
 /// Inputs waiting for the control thread.
 pub const CONTROL_INPUTS: usize = 1_024;
@@ -32,6 +33,9 @@ pub const ENGINE_EVENTS: usize = 4_096;
 pub const CONTROL_FRAMES: usize = 1_024;
 /// Bytes of control frames that may wait for one link: a directory in pieces of 128 KiB fits, sixty-four times over.
 pub const CONTROL_BYTES: usize = 8 << 20;
+
+/// Large payloads waiting for another worker to begin sending them.
+pub const PAYLOADS: usize = 256;
 
 /// To the control thread.
 #[derive(Debug)]
@@ -78,6 +82,8 @@ pub struct WorkerSenders {
     pub entries: mpsc::Sender<Crossing>,
     /// Settlements and receipts from other workers.
     pub settlements: mpsc::Sender<Crossing>,
+    /// Large payloads for links of this worker.
+    pub payloads: mpsc::Sender<PayloadPipe>,
 }
 
 /// What a worker reads from.
@@ -89,6 +95,8 @@ pub struct WorkerReceivers {
     pub entries: mpsc::Receiver<Crossing>,
     /// See [`WorkerSenders::settlements`].
     pub settlements: mpsc::Receiver<Crossing>,
+    /// See [`WorkerSenders::payloads`].
+    pub payloads: mpsc::Receiver<PayloadPipe>,
 }
 
 /// The queues of one worker.
@@ -97,12 +105,15 @@ pub fn worker(config: &Config) -> (WorkerSenders, WorkerReceivers) {
     let (events_in, events) = mpsc::channel(ENGINE_EVENTS);
     let (entries_in, entries) = mpsc::channel(config.limits.crossings);
     let (settlements_in, settlements) = mpsc::channel(settlement_bound(config));
-    let senders = WorkerSenders { events: events_in, entries: entries_in, settlements: settlements_in };
-    (senders, WorkerReceivers { events, entries, settlements })
+    let (payloads_in, payloads) = mpsc::channel(PAYLOADS);
+    let senders =
+        WorkerSenders { events: events_in, entries: entries_in, settlements: settlements_in, payloads: payloads_in };
+    (senders, WorkerReceivers { events, entries, settlements, payloads })
 }
 
 /// Every crossing settlement closes at least one label, and a label settles once: no more can wait than labels are open,
-/// which is credit times links. Doubled for settlements of links that went down meanwhile. The queue takes memory for what
+/// which is credit times links. Doubled for settlements of links that went down meanwhile, and for WANT, of which a large
+/// payload has a few at a time. The queue takes memory for what
 /// waits, not for its bound.
 fn settlement_bound(config: &Config) -> usize {
     let entries: u64 = config.credit.iter().map(|credit| credit.entries).sum();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
+use kernpost_codecs::part::LONGEST_INLINE_PAYLOAD;
 use kernpost_codecs::{Class, RouterId};
 use kernpost_router_core::config::{ClassCredit, LinkBudget};
 use kernpost_router_core::line::link_window_bytes;
@@ -157,6 +158,12 @@ pub struct LimitsSection {
     pub downstream_share: u64,
     /// Checked roots remembered per worker. Default 8,192; 256..=1,048,576.
     pub root_cache: usize,
+    /// Largest payload carried, stated in hello, bytes. Default 2 GiB; 65,536 (no large payloads) ..= 2 GiB.
+    pub largest_payload: u64,
+    /// Large payloads on one link in either direction. Default 16; 1..=256.
+    pub large_payloads_per_link: u64,
+    /// Large payloads on all links of one worker. Default 256; 1..=65,536.
+    pub large_payloads: usize,
 }
 
 /// `[deadlines]`: times after which waiting ends, all in ms.
@@ -281,6 +288,9 @@ impl Config {
         engine.router_budget = self.router_budget;
         engine.endpoint_share = self.limits.endpoint_share;
         engine.downstream_share = self.limits.downstream_share;
+        engine.largest_payload = self.limits.largest_payload;
+        engine.large_payloads_per_link = self.limits.large_payloads_per_link;
+        engine.large_payloads = self.limits.large_payloads;
         engine
     }
 
@@ -292,6 +302,7 @@ impl Config {
         control.attachments_per_link = self.limits.attachments_per_link;
         control.links_per_identity = self.limits.links_per_identity;
         control.ping_interval_ms = self.deadlines.ping_ms;
+        control.largest_payload = self.limits.largest_payload;
         control
     }
 
@@ -310,13 +321,24 @@ impl Config {
         sections::least_send_window(&self.credit)
     }
 
+    /// Bytes of large payloads that may be on one link in one direction (WIRE 9.4); come on top of the windows of its lanes,
+    /// so that they never take what a lane may use.
+    #[must_use]
+    pub fn large_payload_windows(&self) -> u64 {
+        if self.limits.largest_payload > LONGEST_INLINE_PAYLOAD as u64 {
+            self.limits.large_payloads_per_link.saturating_mul(kernpost_codecs::payload::WINDOW)
+        } else {
+            0
+        }
+    }
+
     /// The most memory links may hold: every link with all its credit, windows and queues full. Bytes.
     #[must_use]
     pub fn worst_case_link_memory(&self) -> u64 {
         let credit: u64 = self.credit.iter().map(|class| class.bytes).sum();
         let queues = self.limits.queued_bytes as u64 * Class::ALL.len() as u64;
-        let window = link_window_bytes(self.link.lane_window_bytes);
-        let per_link = credit + queues + window + self.link.send_window_bytes;
+        let windows = link_window_bytes(self.link.lane_window_bytes) + self.link.send_window_bytes;
+        let per_link = credit + queues + windows + self.large_payload_windows();
         per_link.saturating_mul(self.limits.links as u64)
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use kernpost_codecs::{CloseCode, FrameFault, LaneKind, RouterId};
+use kernpost_codecs::{CloseCode, FrameFault, Label, LaneKind, RouterId};
 use kernpost_router_core::LinkId;
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::sync::{Notify, mpsc};
@@ -29,8 +29,11 @@ use crate::worker::Worker;
 mod control_stream;
 mod incoming;
 mod outgoing;
+mod payload;
 
 use outgoing::OutgoingLane;
+pub use payload::PayloadPipe;
+use payload::PayloadStreams;
 
 /// How any thread writes to a link's control stream and closes the link.
 #[derive(Debug)]
@@ -107,6 +110,7 @@ pub struct Link {
     peer: RefCell<Arc<str>>,
     incoming: RefCell<incoming::Seen>,
     outgoing: [OutgoingLane; 4],
+    payloads: PayloadStreams,
     tasks: RefCell<JoinSet<()>>,
 }
 
@@ -121,6 +125,7 @@ impl Link {
             peer: RefCell::new("".into()),
             incoming: RefCell::default(),
             outgoing: LaneKind::LANES.map(|lane| OutgoingLane::new(lane, queued)),
+            payloads: PayloadStreams::default(),
             tasks: RefCell::default(),
         }
     }
@@ -140,6 +145,16 @@ impl Link {
             Ok(()) => lane.start(self),
             Err(fault) => self.handle.close(&fault),
         }
+    }
+
+    /// Begins to send a large payload on this link.
+    pub fn send_payload(self: &Rc<Self>, worker: Rc<Worker>, pipe: PayloadPipe) {
+        self.spawn_stream(payload::send(worker, Rc::clone(self), pipe));
+    }
+
+    /// The label of a large payload no longer stands: its stream on this link ends.
+    pub fn end_payload(&self, incoming: bool, label: Label) {
+        self.payloads.end(incoming, label);
     }
 
     /// Bytes queued for a lane and not yet taken by the transport.

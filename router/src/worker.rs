@@ -29,6 +29,7 @@ use crate::socket::Buffers;
 
 mod accept;
 mod dial;
+mod payload;
 mod pump;
 mod snapshot;
 mod thread;
@@ -167,6 +168,7 @@ impl Worker {
                 None => break,
                 Some(EngineOutput::Frame { link, lane, bytes }) => self.write(link, lane, bytes),
                 Some(EngineOutput::Cross { worker, crossing }) => self.cross(worker, crossing),
+                Some(EngineOutput::PayloadEnd { link, label, incoming }) => self.end_stream(link, label, incoming),
                 Some(EngineOutput::Close { link, fault }) => self.close(link, &fault),
             }
         }

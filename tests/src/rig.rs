@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use kernpost_codecs::frame::frame_type;
 use kernpost_codecs::part::{BundleBuilder, HopHeader, Part};
 use kernpost_codecs::receipts::{ReceiptsBuilder, ReceiptsFrame, Subject};
-use kernpost_codecs::settlement::{Label, SettlementFrame};
+use kernpost_codecs::settlement::{Label, Settle, SettlementFrame};
 use kernpost_codecs::{
     Class, Code, EndpointId, FrameDecoder, LaneKind, LinkIdentity, Message, MessageId, Outcome, Party, RouterId, UnixMs,
 };
@@ -28,6 +28,10 @@ pub struct Written {
     pub credit: Vec<(LinkId, Class, u64, u64)>,
     pub crossed: Vec<(WorkerId, Crossing)>,
     pub closed: Vec<(LinkId, String)>,
+    /// Label and offset of every WANT.
+    pub wants: Vec<(LinkId, Label, u64)>,
+    /// Streams to be ended: label, and whether the payload arrives on the link.
+    pub ended: Vec<(LinkId, Label, bool)>,
 }
 
 impl Written {
@@ -171,6 +175,40 @@ impl Rig {
         bytes.freeze()
     }
 
+    /// A detached entry whose statement announces a payload of `length` bytes arrives, alone in its bundle.
+    pub fn send_detached(&mut self, link: LinkId, sender: &EndpointId, route: (&str, &str), length: u64) -> Written {
+        let message = self.message(sender, route, |message| message.payload_len = length);
+        let mut builder = BundleBuilder::new();
+        let hop = HopHeader { detached: true, ..HopHeader::default() };
+        builder.push(message.encode().into(), Bytes::new(), hop.clone()).unwrap();
+        let part = builder.sign(&[&self.world.keys[sender]]).unwrap();
+        let mut bytes = BytesMut::new();
+        part.encode_subset(&[0], |_| hop.clone(), &mut bytes).unwrap();
+        self.frames(link, LaneKind::Bundle(message.class), bytes.freeze());
+        self.written()
+    }
+
+    /// The peer of a link says that it takes payloads of this length.
+    pub fn accepts(&mut self, link: LinkId, bytes: u64) {
+        self.event(EngineEvent::LargestPayload { link, bytes });
+    }
+
+    /// WANT arrives on a link.
+    pub fn want(&mut self, link: LinkId, label: Label, offset: u64) -> Written {
+        let mut frame = BytesMut::new();
+        SettlementFrame::Want { label, offset }.encode(&mut frame);
+        self.frames(link, LaneKind::Settlement, frame.freeze());
+        self.written()
+    }
+
+    /// An unsigned settlement of one label arrives on a link.
+    pub fn settle(&mut self, link: LinkId, label: Label, code: Code) -> Written {
+        let mut frame = BytesMut::new();
+        SettlementFrame::Settle(Settle::new(code, Default::default(), vec![label])).encode(&mut frame);
+        self.frames(link, LaneKind::Settlement, frame.freeze());
+        self.written()
+    }
+
     /// `issuer` answers every entry of a part that was sent to it as BUNDLE frame `sequence`.
     pub fn answer(&mut self, link: LinkId, issuer: &EndpointId, part: &Part, sequence: u64) -> Written {
         self.answer_with(link, issuer, part, sequence, Outcome::Delivered)
@@ -244,6 +282,7 @@ impl Rig {
             match output {
                 EngineOutput::Frame { link, bytes, .. } => note(&mut written, link, bytes),
                 EngineOutput::Cross { worker, crossing } => written.crossed.push((worker, crossing)),
+                EngineOutput::PayloadEnd { link, label, incoming } => written.ended.push((link, label, incoming)),
                 EngineOutput::Close { link, fault } => written.closed.push((link, fault.to_string())),
             }
         }
@@ -266,7 +305,7 @@ fn note(written: &mut Written, link: LinkId, bytes: Bytes) {
                 written.settled.extend(settle.labels().map(|label| (link, label, settle.code)));
             }
             SettlementFrame::Receipts(frame) => written.receipts.push((link, frame)),
-            SettlementFrame::Want { .. } => panic!("nothing is wanted"),
+            SettlementFrame::Want { label, offset } => written.wants.push((link, label, offset)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kernpost_codecs::frame::FrameDecoder;
+use kernpost_codecs::part::LONGEST_INLINE_PAYLOAD;
 use kernpost_codecs::{Class, Digest, DirectoryVersion, FrameFault, LaneKind, LinkIdentity, RouterId, ZoneVersion};
 use kernpost_router_core::control::SnapshotSource;
 use kernpost_router_core::{
@@ -47,9 +48,14 @@ impl SnapshotSource for OneDirectory {
 impl Router {
     pub fn new(id: &RouterId, table: &Arc<Table>, directory: Directory) -> Self {
         let snapshots = Arc::new(OneDirectory(directory));
+        let mut control = ControlConfig::new(id.clone(), 1);
+        let mut engine = EngineConfig::new(id.clone());
+        // There are no streams here that large payloads could travel on: they are refused `oversized`.
+        control.largest_payload = LONGEST_INLINE_PAYLOAD as u64;
+        engine.largest_payload = LONGEST_INLINE_PAYLOAD as u64;
         Self {
-            control: Control::new(ControlConfig::new(id.clone(), 1), Arc::clone(table), snapshots),
-            engine: Engine::new(EngineConfig::new(id.clone()), WorkerId(0), Arc::clone(table)),
+            control: Control::new(control, Arc::clone(table), snapshots),
+            engine: Engine::new(engine, WorkerId(0), Arc::clone(table)),
             decoders: BTreeMap::new(),
         }
     }
@@ -112,6 +118,8 @@ impl Router {
                 match output {
                     EngineOutput::Frame { link, lane, bytes } => effects.push(send(link, stream(lane), bytes)),
                     EngineOutput::Cross { crossing, .. } => self.engine.handle_crossing(at(now), crossing),
+                    // This router states 65,536 bytes as its largest payload: no stream of a large one ever begins.
+                    EngineOutput::PayloadEnd { .. } => {}
                     EngineOutput::Close { link, fault } => {
                         self.control.handle_link_down(link);
                         effects.push(Effect::Close(SessionId(link.0), fault));

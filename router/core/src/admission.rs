@@ -66,6 +66,11 @@ impl LinkBuckets {
         self.bytes.take(now, bytes as u64)
     }
 
+    /// Charges bytes that are in no frame; `Err` is the time to wait in ms.
+    pub fn charge_bytes(&mut self, now: Now, bytes: u64) -> Result<(), u64> {
+        self.bytes.take(now, bytes.min(self.bytes.per_s))
+    }
+
     /// Charges signature checks before they are made; `Err` is the retry-after in ms.
     pub fn charge_signatures(&mut self, now: Now, checks: usize) -> Result<(), u64> {
         self.signatures.take(now, checks as u64)
@@ -137,10 +142,13 @@ impl Gate<'_> {
         if message.class != self.class {
             return Err(Code::BAD_STATEMENT);
         }
-        if entry.hop.detached || message.payload_len > LONGEST_INLINE_PAYLOAD as u64 {
-            return Err(Code::OVERSIZED);
+        let large = message.payload_len > LONGEST_INLINE_PAYLOAD as u64;
+        match (entry.hop.detached, large) {
+            (true, false) => return Err(Code::BAD_STATEMENT),
+            (false, true) if !entry.hop.ask => return Err(Code::OVERSIZED),
+            _ => {}
         }
-        if !entry.hop.ask && message.payload_len != entry.payload.len() as u64 {
+        if !entry.hop.ask && !entry.hop.detached && message.payload_len != entry.payload.len() as u64 {
             return Err(Code::DIGEST_MISMATCH);
         }
         let sender = match known {

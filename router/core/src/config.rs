@@ -1,5 +1,6 @@
 //! The core's knobs: default, unit, range, and what each costs in the worst case.
 
+use kernpost_codecs::statement::LONGEST_PAYLOAD;
 use kernpost_codecs::{Class, RouterId};
 
 /// Credit granted per link and priority class.
@@ -55,6 +56,13 @@ pub struct EngineConfig {
     pub endpoint_share: u64,
     /// A downstream link may hold at most 1/this of one upstream link's credit. Default 4.
     pub downstream_share: u64,
+    /// Largest payload handed on, bytes. Default 2 GiB, the most there is; with 65,536 no large payloads (WIRE 9) are carried.
+    pub largest_payload: u64,
+    /// Large payloads announced on one link and not settled. Default 16; shares as for credit. Worst-case memory: this many
+    /// windows of 768 KiB per link, within `large_payloads`.
+    pub large_payloads_per_link: u64,
+    /// Large payloads announced on all links of one worker. Default 256, of at most 768 KiB each.
+    pub large_payloads: usize,
 }
 
 impl EngineConfig {
@@ -77,6 +85,9 @@ impl EngineConfig {
             largest_bundle: kernpost_codecs::frame::LONGEST_BODY,
             endpoint_share: 8,
             downstream_share: 4,
+            largest_payload: LONGEST_PAYLOAD,
+            large_payloads_per_link: 16,
+            large_payloads: 256,
         }
     }
 }
@@ -90,7 +101,7 @@ pub struct ControlConfig {
     pub workers: u16,
     /// How long a link may take to say hello, ms. Default 10,000 (WIRE 2.5).
     pub hello_timeout_ms: u64,
-    /// Largest payload accepted, stated in hello. Default 65,536: large payloads (WIRE 9) are not carried.
+    /// Largest payload accepted, stated in hello, bytes. Default 2 GiB; see [`EngineConfig::largest_payload`].
     pub largest_payload: u64,
     /// Links one identity may have at a time, so that nobody takes them all. Default 16 (WIRE 2.6).
     pub links_per_identity: usize,
@@ -109,7 +120,7 @@ impl ControlConfig {
             router,
             workers,
             hello_timeout_ms: 10_000,
-            largest_payload: 65_536,
+            largest_payload: LONGEST_PAYLOAD,
             links_per_identity: 16,
             attachments_per_link: 4_096,
             ping_interval_ms: 10_000,

@@ -10,6 +10,7 @@ use kernpost_codecs::receipts::{RebuiltReceipts, ReceiptsFrame};
 use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Class, Code, EndpointId, MessageId};
 
+use crate::large::Downstream;
 use crate::link::{LinkId, WorkerId};
 
 /// One entry on its way to a link.
@@ -95,6 +96,20 @@ pub enum Crossing {
     Granted {
         /// My link.
         link: LinkId,
+    },
+    /// The payload of a label of a link of yours is wanted, or was taken in so far (WIRE 9.2). A few for each window of each
+    /// payload, so they share the channel of the settlements.
+    Want {
+        /// Your link.
+        link: LinkId,
+        /// Its label.
+        label: Label,
+        /// First byte wanted.
+        offset: u64,
+        /// Bytes of the payload in all.
+        length: u64,
+        /// Where the bytes go.
+        onward: Downstream,
     },
     /// Labels of a link of yours settled by receipts.
     Receipts {

@@ -20,6 +20,7 @@ use crate::collections::{Map, Set};
 use crate::config::EngineConfig;
 use crate::crossing::Crossing;
 use crate::event::{EngineEvent, EngineOutput};
+use crate::large::LargePayloads;
 use crate::ledger::Ledger;
 use crate::link::{LinkId, WorkerId};
 use crate::now::Now;
@@ -33,6 +34,7 @@ use crate::verification::Verifier;
 mod arrival;
 mod forward;
 mod lane_state;
+mod large;
 mod settlement;
 mod turn;
 
@@ -54,6 +56,8 @@ pub struct Engine {
     /// (until µs, link, class) of the front of every queue that waits for credit.
     waits: BTreeSet<(u64, LinkId, Class)>,
     settling: Settling,
+    /// Detached entries and their payloads.
+    large: LargePayloads,
     /// Links of endpoint sides, of any worker, that have granted credit.
     granted: Set<LinkId>,
     /// Links whose credit may have grown in this turn.
@@ -80,6 +84,7 @@ impl Engine {
             deadlines: BTreeSet::new(),
             waits: BTreeSet::new(),
             settling: Settling::default(),
+            large: LargePayloads::default(),
             granted: Set::default(),
             credited: Vec::new(),
             outputs: VecDeque::new(),
@@ -112,6 +117,7 @@ impl Engine {
         match event {
             EngineEvent::LinkUp { link, worker, peer } => self.on_link_up(now, link, worker, peer),
             EngineEvent::LinkDown { link } => self.on_link_down(link),
+            EngineEvent::LargestPayload { link, bytes } => self.large.set_accepts(link, bytes),
             EngineEvent::Presence(event) => self.on_presence(event),
             EngineEvent::Table(table) => self.on_table(table),
             EngineEvent::Drain => self.draining = true,
@@ -140,6 +146,9 @@ impl Engine {
             }
             Crossing::Granted { link } => {
                 self.granted.insert(link);
+            }
+            Crossing::Want { link, label, offset, length, onward } => {
+                self.want_here(link, label, offset, length, onward);
             }
             Crossing::Receipts { link, receipts, labels } => self.receipts_here(link, &receipts, &labels),
         }
@@ -219,6 +228,7 @@ impl Engine {
             self.stats.refused(code);
             self.settling.add(link, label, code, detail);
             self.note_credit(link);
+            self.on_inbound_closed(link, label);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kernpost_codecs::settlement::Label;
 use kernpost_codecs::{EndpointId, FrameFault, LaneKind, LinkIdentity, RouterId};
 use kernpost_routing_table::Table;
 
@@ -69,6 +70,13 @@ pub enum EngineEvent {
         /// Who is there.
         peer: Peer,
     },
+    /// What the peer of a link of this worker states as its largest payload (WIRE 9.8). Follows its LinkUp.
+    LargestPayload {
+        /// The link.
+        link: LinkId,
+        /// Bytes.
+        bytes: u64,
+    },
     /// The link is gone.
     LinkDown {
         /// The link.
@@ -100,6 +108,16 @@ pub enum EngineOutput {
         worker: WorkerId,
         /// What crosses.
         crossing: Crossing,
+    },
+    /// The label of a large payload no longer stands: stop what is read of it, or reset what is sent. The shell may have
+    /// ended the stream already.
+    PayloadEnd {
+        /// The link.
+        link: LinkId,
+        /// The label on it.
+        label: Label,
+        /// Whether the payload arrives on this link; otherwise it leaves on it.
+        incoming: bool,
     },
     /// Close the link because of the peer's frame fault.
     Close {

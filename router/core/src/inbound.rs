@@ -63,6 +63,19 @@ impl InboundLane {
         Some(bytes)
     }
 
+    /// The sequence the next frame will have.
+    pub fn next_sequence(&self) -> u64 {
+        self.base + self.parts.len() as u64
+    }
+
+    /// Whether a label is open.
+    pub fn is_open(&self, label: Label) -> bool {
+        let place = label.sequence.checked_sub(self.base).and_then(|place| usize::try_from(place).ok());
+        let labels = place.and_then(|place| self.parts.get(place)).map_or(&[][..], |part| &part.labels);
+        let at = labels.binary_search_by_key(&label.index, |(index, _)| *index);
+        at.ok().and_then(|at| labels.get(at)).is_some_and(|(_, charged)| charged.is_some())
+    }
+
     /// How many labels are open.
     pub fn open_labels(&self) -> usize {
         self.parts.iter().map(|part| part.open).sum()

@@ -13,6 +13,7 @@ pub mod crossing;
 pub mod engine;
 pub mod event;
 pub mod inbound;
+pub mod large;
 pub mod ledger;
 pub mod line;
 pub mod link;

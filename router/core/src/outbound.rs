@@ -189,6 +189,13 @@ impl OutboundLane {
         self.done.drain(..)
     }
 
+    /// Moves the deadline of a frame that made progress.
+    pub fn set_deadline(&mut self, sequence: u64, deadline_us: u64) {
+        if let Some(part) = self.place(sequence).and_then(|place| self.parts.get_mut(place)) {
+            part.deadline_us = deadline_us;
+        }
+    }
+
     /// The deadline of this frame passed: every open label's origin, each once.
     pub fn time_out(&mut self, sequence: u64) -> Vec<Origin> {
         let Some(part) = self.place(sequence).and_then(|place| self.parts.get_mut(place)) else {

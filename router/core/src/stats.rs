@@ -4,7 +4,7 @@ use kernpost_codecs::Code;
 
 use crate::collections::Map;
 
-/// What one engine counted since it started. All counters only grow, except the two marked as gauges.
+/// What one engine counted since it started. All counters only grow, except those marked as gauges.
 #[derive(Debug, Clone, Default)]
 pub struct EngineStats {
     /// BUNDLE frames received.
@@ -39,6 +39,18 @@ pub struct EngineStats {
     pub crossings_sent: u64,
     /// Entries refused because another worker's channel was full.
     pub crossings_refused: u64,
+    /// Streams of large payloads the peers opened.
+    pub payloads_begun: u64,
+    /// Large payloads whose last byte arrived.
+    pub payloads_finished: u64,
+    /// Large payloads that ended before their last byte.
+    pub payloads_aborted: u64,
+    /// Large payloads arriving now (gauge).
+    pub payloads_in_progress: u64,
+    /// Bytes of large payloads handed on.
+    pub payload_bytes_streamed: u64,
+    /// WANT frames for labels that had settled, or that said nothing new.
+    pub wants_ignored: u64,
     /// Links known to this engine now (gauge).
     pub links: u64,
     /// Unsigned settlements given by this router, by code.

@@ -124,6 +124,8 @@ pub struct WorkerLine {
     pub root_cache_hits: u64,
     /// Entries waiting for onward credit.
     pub entries_waiting: u64,
+    /// Large payloads arriving now.
+    pub large_payloads: u64,
     /// Labels open.
     pub in_flight: u64,
     /// Whether its books balance.
@@ -260,6 +262,7 @@ fn workers(observed: &Observed) -> Vec<WorkerLine> {
             signature_checks: worker.stats.signature_checks,
             root_cache_hits: worker.stats.root_cache_hits,
             entries_waiting: worker.stats.entries_waiting,
+            large_payloads: worker.stats.payloads_in_progress,
             in_flight: worker.ledger.in_flight,
             balanced: worker.ledger.balanced(),
         }

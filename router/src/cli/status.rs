@@ -92,7 +92,7 @@ fn grid(header: &[&str]) -> Grid {
 
 fn show_workers(page: &StatusPage, out: &mut impl Write) -> std::io::Result<()> {
     let mut grid =
-        grid(&["WORKER", "LISTENS", "LINKS", "RECEIVED", "FORWARDED", "CHECKED", "CACHED", "WAITING", "OPEN"]);
+        grid(&["WORKER", "LISTENS", "LINKS", "RECEIVED", "FORWARDED", "CHECKED", "CACHED", "WAITING", "LARGE", "OPEN"]);
     for worker in &page.workers {
         grid.add_row([
             worker.worker.to_string(),
@@ -103,6 +103,7 @@ fn show_workers(page: &StatusPage, out: &mut impl Write) -> std::io::Result<()> 
             worker.signature_checks.to_string(),
             worker.root_cache_hits.to_string(),
             worker.entries_waiting.to_string(),
+            worker.large_payloads.to_string(),
             worker.in_flight.to_string(),
         ]);
     }

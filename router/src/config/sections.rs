@@ -339,6 +339,9 @@ fn read_limits<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> LimitsSec
         endpoint_share: section.number(notes, "endpoint_share", 8, 1..=1_024, "parts"),
         downstream_share: section.number(notes, "downstream_share", 4, 1..=1_024, "parts"),
         root_cache: usize_of(section.number(notes, "root_cache", 8_192, 256..=1 << 20, "roots")),
+        largest_payload: section.number(notes, "largest_payload", 2 << 30, 65_536..=2 << 30, "bytes"),
+        large_payloads_per_link: section.number(notes, "large_payloads_per_link", 16, 1..=256, "payloads"),
+        large_payloads: usize_of(section.number(notes, "large_payloads", 256, 1..=65_536, "payloads")),
     };
     section.finish(notes);
     limits

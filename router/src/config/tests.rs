@@ -183,6 +183,7 @@ fn a_peer_may_hang_on_a_line_of_its_own() {
 #[test]
 fn the_worst_case_memory_counts_credit_queues_and_windows_of_every_link() {
     let config = parse(&minimal()).unwrap();
-    let per_link = 3 * (8 << 20) + 3 * (8 << 20) + 5 * (256 << 10) + ((24 << 20) + (1 << 20));
+    let windows = 5 * (256 << 10) + ((24 << 20) + (1 << 20)) + 16 * 786_432;
+    let per_link = 3 * (8 << 20) + 3 * (8 << 20) + windows;
     assert_eq!(config.worst_case_link_memory(), 256 * per_link);
 }

@@ -1,7 +1,7 @@
 //! Which unidirectional streams does the peer open, and what happens with their bytes? (WIRE 2.3)
 //!
-//! Each lane exists once per direction; another of its kind, an unknown kind below 0x20, a large payload nobody asked for
-//! and a lane that ends close the link. Bytes are read as soon as they are there: credit bounds what they may become.
+//! Each lane exists once per direction; another of its kind, an unknown kind below 0x20 and a lane that ends close the link.
+//! Large payloads come and go (`payload.rs`). Bytes are read as soon as they are there: credit bounds what they may become.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kernpost_codecs::{CloseCode, FrameDecoder, FrameFault, LaneKind};
 use quinn::{ReadError, RecvStream, VarInt};
 
-use super::{Link, StreamEnd, ended};
+use super::{Link, StreamEnd, ended, payload};
 use crate::worker::Worker;
 
 /// Lanes the peer has opened.
@@ -19,10 +19,6 @@ pub(super) struct Seen(Vec<LaneKind>);
 impl Seen {
     /// Notes a lane; a second one of its kind is a fault.
     fn open(&mut self, lane: LaneKind) -> Result<(), FrameFault> {
-        if lane == LaneKind::LargePayload {
-            let detail = "a large payload that nobody wanted";
-            return Err(FrameFault::unexpected("WIRE 9.1", detail));
-        }
         if self.0.contains(&lane) {
             let detail = format!("a second {lane} lane");
             return Err(FrameFault::new(CloseCode::LaneDuplicate, "WIRE 2.3", detail));
@@ -32,7 +28,7 @@ impl Seen {
     }
 }
 
-/// Accepts streams until the link ends. At most eight are open at a time (a transport limit).
+/// Accepts streams until the link ends. How many are open at a time is a transport limit.
 pub(super) async fn run(worker: Rc<Worker>, link: Rc<Link>) -> Result<(), StreamEnd> {
     loop {
         let stream = link.connection.accept_uni().await?;
@@ -53,6 +49,10 @@ async fn read_stream(worker: Rc<Worker>, link: Rc<Link>, mut stream: RecvStream)
         let _ = stream.stop(VarInt::from_u32(0));
         return Ok(());
     };
+    if lane == LaneKind::LargePayload {
+        link.wait_up().await;
+        return payload::receive(worker, link, stream, input.decoder).await;
+    }
     link.incoming.borrow_mut().open(lane)?;
     // Bytes may overtake the HELLO on the control stream; until the engine knows the link they wait in the window.
     link.wait_up().await;
@@ -106,13 +106,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lane_opens_once_and_nobody_wanted_a_large_payload() {
+    fn a_lane_opens_once() {
         let mut seen = Seen::default();
         seen.open(LaneKind::Bundle(Class::Bulk)).unwrap();
         seen.open(LaneKind::Settlement).unwrap();
         let fault = seen.open(LaneKind::Bundle(Class::Bulk)).unwrap_err();
         assert_eq!(fault.code, CloseCode::LaneDuplicate);
-        let fault = seen.open(LaneKind::LargePayload).unwrap_err();
-        assert_eq!(fault.code, CloseCode::UnexpectedFrame);
     }
 }

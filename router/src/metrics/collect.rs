@@ -169,12 +169,17 @@ fn refusals(page: &mut Page, observed: &Observed) {
 }
 
 fn engine(page: &mut Page, worker: &str, stats: &EngineStats) {
-    let samples: [(&'static Family, u64); 16] = [
+    let samples: [(&'static Family, u64); 21] = [
         (&f::PARTS_RECEIVED, stats.parts_received),
         (&f::PARTS_SENT, stats.parts_sent),
         (&f::ENTRIES_RECEIVED, stats.entries_received),
         (&f::ENTRIES_FORWARDED, stats.entries_forwarded),
         (&f::PAYLOAD_BYTES, stats.payload_bytes_received),
+        (&f::LARGE_IN_PROGRESS, stats.payloads_in_progress),
+        (&f::LARGE_FINISHED, stats.payloads_finished),
+        (&f::LARGE_ABORTED, stats.payloads_aborted),
+        (&f::LARGE_BYTES, stats.payload_bytes_streamed),
+        (&f::WANTS_IGNORED, stats.wants_ignored),
         (&f::SIGNATURE_CHECKS, stats.signature_checks),
         (&f::ROOT_CACHE_HITS, stats.root_cache_hits),
         (&f::SIGNATURE_FAILURES, stats.signature_failures),

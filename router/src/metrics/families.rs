@@ -57,6 +57,11 @@ families! {
     ENTRIES_RECEIVED: Counter "entries_received_total" ["worker"] "Entries received.";
     ENTRIES_FORWARDED: Counter "entries_forwarded_total" ["worker"] "Entries forwarded.";
     PAYLOAD_BYTES: Counter "payload_received_bytes_total" ["worker"] "Payload bytes received.";
+    LARGE_IN_PROGRESS: Gauge "large_payloads_in_progress" ["worker"] "Large payloads arriving now on their own streams.";
+    LARGE_FINISHED: Counter "large_payloads_finished_total" ["worker"] "Large payloads whose last byte arrived.";
+    LARGE_ABORTED: Counter "large_payloads_aborted_total" ["worker"] "Large payloads that ended before their last byte.";
+    LARGE_BYTES: Counter "large_payload_forwarded_bytes_total" ["worker"] "Bytes of large payloads handed on.";
+    WANTS_IGNORED: Counter "wants_ignored_total" ["worker"] "WANT frames for labels that had settled, or that said nothing new.";
     SIGNATURE_CHECKS: Counter "signature_checks_total" ["worker"] "Root signatures checked with public-key cryptography.";
     ROOT_CACHE_HITS: Counter "root_cache_hits_total" ["worker"] "Root signatures found among those checked before.";
     SIGNATURE_FAILURES: Counter "signature_failures_total" ["worker"] "Root signatures that failed.";

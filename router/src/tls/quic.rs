@@ -119,7 +119,7 @@ const SAFE_IPV6_PAYLOAD: u16 = 1_232;
 const SAFE_PAYLOAD: u16 = 1_200;
 /// The control stream.
 const BIDI_STREAMS: u32 = 1;
-/// Four lanes (WIRE 2.3) and as many for kinds this version stops and ignores.
+/// Four lanes (WIRE 2.3) and as many for kinds this version stops and ignores; large payloads come on top.
 const UNI_STREAMS: u32 = 8;
 
 /// Windows, timers and MTU of a connection. quinn paces by congestion window and round trip; there is nothing to set.
@@ -130,6 +130,9 @@ pub fn transport(config: &Config) -> TransportConfig {
 
 fn transport_over(config: &Config, link: &LinkSection) -> TransportConfig {
     let window = |bytes| VarInt::from_u64(bytes).unwrap_or(VarInt::MAX);
+    // The windows of a connection count all streams: what large payloads may fill must not be taken from the lanes.
+    let large = config.large_payload_windows();
+    let large_streams = u32::try_from(config.limits.large_payloads_per_link).unwrap_or(u32::MAX);
     let safe = if config.listen.ipv4 { SAFE_PAYLOAD } else { SAFE_IPV6_PAYLOAD };
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(link.mtu_upper_bound);
@@ -138,10 +141,10 @@ fn transport_over(config: &Config, link: &LinkSection) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS))
-        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS.saturating_add(large_streams)))
         .stream_receive_window(window(link.lane_window_bytes))
-        .receive_window(window(link_window_bytes(link.lane_window_bytes)))
-        .send_window(link.send_window_bytes)
+        .receive_window(window(link_window_bytes(link.lane_window_bytes).saturating_add(large)))
+        .send_window(link.send_window_bytes.saturating_add(large))
         .initial_mtu(safe.min(link.mtu_upper_bound))
         .mtu_discovery_config(Some(mtu))
         .enable_segmentation_offload(link.segmentation_offload())

@@ -21,7 +21,7 @@ const TURN: usize = 256;
 
 /// Runs until control is gone.
 pub(super) async fn run(worker: Rc<Worker>, inputs: WorkerReceivers) {
-    let WorkerReceivers { mut events, mut entries, mut settlements } = inputs;
+    let WorkerReceivers { mut events, mut entries, mut settlements, mut payloads } = inputs;
     let sleep = tokio::time::sleep_until(Instant::now());
     tokio::pin!(sleep);
     let mut sleeps_until_us = u64::MAX;
@@ -48,6 +48,7 @@ pub(super) async fn run(worker: Rc<Worker>, inputs: WorkerReceivers) {
                 take_events(&worker, None, &mut events);
                 take_crossings(&worker, &mut entries_taken);
             }
+            Some(pipe) = payloads.recv() => worker.begin_payload(pipe),
             // Something was armed that is due earlier: the top of the loop sees it.
             () = worker.rearm.notified() => {}
             () = sleep.as_mut(), if sleeps_until_us != u64::MAX => take_timeout(&worker),

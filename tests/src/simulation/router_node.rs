@@ -185,6 +185,8 @@ impl RouterNode {
             EngineOutput::Cross { worker, crossing } => {
                 self.engines[usize::from(worker.0)].handle_crossing(now, crossing);
             }
+            // Nobody here states that it takes large payloads, so none begins.
+            EngineOutput::PayloadEnd { link, label, .. } => panic!("no payload of {link:?} {label:?} ever began"),
             EngineOutput::Close { link, fault } => self.close(link, fault.to_string(), effects),
         }
     }

@@ -57,6 +57,8 @@ impl Control {
         }
         let event = EngineEvent::LinkUp { link, worker, peer: peer.clone() };
         self.outputs.push_back(ControlOutput::Engine { worker: None, event });
+        let event = EngineEvent::LargestPayload { link, bytes: hello.largest_payload };
+        self.outputs.push_back(ControlOutput::Engine { worker: Some(worker), event });
         self.arm(now.after_ms(self.config.ping_interval_ms), Timer::Ping(link));
         if peer.is_router() {
             self.send_presence_full(link);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kernpost_codecs::part::{HopHeader, Part, PartError};
-use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::root::RootSignature;
+use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Class, CloseCode, Code, Digest, EndpointId, FrameFault, KeyId, MessageRef};
-use smallvec::SmallVec;
 use kernpost_routing_table::{EndpointIndex, Table};
+use smallvec::SmallVec;
 
 use super::Engine;
 use super::lane_state::LinkState;
@@ -180,7 +180,7 @@ impl Engine {
     ) -> Result<(Way, Move), NoWay> {
         let entry = part.entries().get(admitted.position).ok_or(Code::BAD_STATEMENT)?;
         let message = &admitted.message;
-        if ingress && !entry.hop.ask {
+        if ingress && !entry.hop.ask && !entry.hop.detached {
             self.stats.digest_checks += 1;
             self.stats.payload_bytes_received += entry.payload.len() as u64;
             if Digest::of(&entry.payload) != message.payload_digest {
@@ -340,11 +340,7 @@ fn authorise(table: &Table, sender: EndpointIndex, message: &MessageRef<'_>) -> 
         Some(highest) if message.assurance.is_none_or(|asserted| highest.is_some_and(|h| asserted <= h)) => Ok(()),
         Some(_) => Err(Code::ASSURANCE_NOT_GRANTED),
         None if message.in_reply_to.is_some() && message.recipient.is_some() && table.may_reply(sender) => {
-            if message.assurance.is_some() {
-                Err(Code::ASSURANCE_NOT_GRANTED)
-            } else {
-                Ok(())
-            }
+            if message.assurance.is_some() { Err(Code::ASSURANCE_NOT_GRANTED) } else { Ok(()) }
         }
         None => Err(Code::GRANT_MISSING),
     }

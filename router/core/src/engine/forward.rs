@@ -25,7 +25,7 @@ impl Onward {
 }
 
 /// What the downstream link says to one more entry.
-enum Verdict {
+pub(super) enum Verdict {
     Send,
     Wait,
     Busy,
@@ -59,6 +59,10 @@ impl Engine {
             let Some(origin) = onward.origin(&step) else {
                 continue;
             };
+            if step.hop.detached {
+                self.forward_detached(now, &onward, step, origin);
+                continue;
+            }
             let verdict = self.links.get_mut(&target).map(|state| ask(state, class, origin.link, &step, &shares));
             match verdict {
                 Some(Verdict::Send) => ready.push((step, origin)),
@@ -69,7 +73,7 @@ impl Engine {
         self.emit(now, target, class, &onward.part, ready, onward.deadline_ms);
     }
 
-    fn shares(&self, class: Class) -> Option<Shares> {
+    pub(super) fn shares(&self, class: Class) -> Option<Shares> {
         let credit = self.config.credit.get(class.index())?;
         Some(Shares {
             upstream_window: Share { entries: credit.entries, bytes: credit.bytes },
@@ -94,7 +98,7 @@ impl Engine {
     }
 
     /// Writes smaller parts (WIRE 5.5), usually one, and opens their labels. Credit is already reserved.
-    fn emit(
+    pub(super) fn emit(
         &mut self,
         now: Now,
         link: LinkId,
@@ -232,12 +236,12 @@ impl Engine {
         }
     }
 
-    fn settle_busy(&mut self, origin: Origin, recipient: EndpointId) {
+    pub(super) fn settle_busy(&mut self, origin: Origin, recipient: EndpointId) {
         let detail = self.local_detail(recipient);
         self.settle_origin(origin, Code::BUSY, &detail);
     }
 
-    fn settle_gone(&mut self, origin: Origin, recipient: &EndpointId) {
+    pub(super) fn settle_gone(&mut self, origin: Origin, recipient: &EndpointId) {
         let detail = self.local_detail(recipient.clone());
         self.settle_origin(origin, Code::NOT_ATTACHED, &detail);
     }
@@ -269,7 +273,7 @@ impl Engine {
 }
 
 /// How much of a downstream link one holder may take (WIRE 7.3).
-struct Shares {
+pub(super) struct Shares {
     /// What every upstream link is granted.
     upstream_window: Share,
     /// See [`crate::EngineConfig::endpoint_share`].
@@ -279,7 +283,7 @@ struct Shares {
 }
 
 /// Shares first (WIRE 7.3), then order, then the peer's credit.
-fn ask(state: &mut LinkState, class: Class, upstream: LinkId, step: &Move, shares: &Shares) -> Verdict {
+pub(super) fn ask(state: &mut LinkState, class: Class, upstream: LinkId, step: &Move, shares: &Shares) -> Verdict {
     let (shared, waiting) = (state.shared(), !state.waiting_mut(class).is_empty());
     let lane = state.outbound_mut(class);
     let within_endpoint =

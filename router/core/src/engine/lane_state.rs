@@ -71,6 +71,15 @@ impl LinkState {
         pick(class, urgent, interactive, bulk)
     }
 
+    pub fn inbound(&self, class: Class) -> &InboundLane {
+        let [urgent, interactive, bulk] = &self.inbound;
+        match class {
+            Class::Urgent => urgent,
+            Class::Interactive => interactive,
+            Class::Bulk => bulk,
+        }
+    }
+
     pub fn outbound_mut(&mut self, class: Class) -> &mut OutboundLane {
         let [urgent, interactive, bulk] = &mut self.outbound;
         pick(class, urgent, interactive, bulk)

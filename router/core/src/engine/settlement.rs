@@ -31,11 +31,7 @@ impl Engine {
             }
             Some(SettlementFrame::Settle(settle)) => self.on_settle(now, link, &settle),
             Some(SettlementFrame::Receipts(frame)) => self.on_receipts(link, frame),
-            Some(SettlementFrame::Want { label, .. }) => Err(FrameFault::new(
-                CloseCode::UnexpectedFrame,
-                "WIRE 9.1",
-                format!("WANT for label {label:?}, which is not detached"),
-            )),
+            Some(SettlementFrame::Want { label, offset }) => self.on_want(now, link, label, offset),
             None => Ok(()),
         }
     }
@@ -208,6 +204,9 @@ impl Engine {
             }
         }
         self.stats.receipts_forwarded += labels.len() as u64;
+        for label in labels {
+            self.on_inbound_closed(link, *label);
+        }
         let mut bytes = BytesMut::new();
         frame.encode_relabelled(labels, &mut bytes);
         self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Settlement, bytes: bytes.freeze() });
@@ -223,7 +222,8 @@ impl Engine {
         labels: &[Label],
     ) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        let (mut open_positions, mut open_labels) = (Vec::with_capacity(labels.len()), Vec::with_capacity(labels.len()));
+        let (mut open_positions, mut open_labels) =
+            (Vec::with_capacity(labels.len()), Vec::with_capacity(labels.len()));
         for (position, label) in positions.iter().zip(labels) {
             let Some(receipt) = frame.entries.get(*position) else { continue };
             if state.inbound_mut(label.class).close(*label) {
@@ -238,6 +238,9 @@ impl Engine {
             return;
         }
         self.stats.receipts_forwarded += open_positions.len() as u64;
+        for label in &open_labels {
+            self.on_inbound_closed(link, *label);
+        }
         let bytes = encode_all(frame, rebuilt, &open_positions, &open_labels);
         self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Settlement, bytes });
         self.note_credit(link);
@@ -250,6 +253,7 @@ impl Engine {
         for (deadline_us, sequence) in lane.take_done() {
             self.deadlines.remove(&(deadline_us, link, label.class, sequence));
         }
+        self.on_outbound_closed(link, label);
         found
     }
 
@@ -268,7 +272,9 @@ impl Engine {
         {
             self.deadlines.pop_first();
             let origins = self.links.get_mut(&link).map(|state| state.outbound_mut(class).time_out(sequence));
-            for origin in origins.into_iter().flatten() {
+            let origins = origins.unwrap_or_default();
+            self.on_outbound_timed_out(link, class, sequence, &origins);
+            for origin in origins {
                 self.settle_origin(origin, Code::UNDECIDED_DEADLINE, &Default::default());
             }
         }

@@ -28,6 +28,7 @@ impl Engine {
     pub(super) fn on_link_down(&mut self, link: LinkId) {
         self.presence.on_link_down(link);
         self.granted.remove(&link);
+        self.forget_payloads(link);
         let Some(mut state) = self.links.remove(&link) else {
             return;
         };
