@@ -7,6 +7,7 @@ mod batch;
 mod connect;
 mod directory;
 mod folder;
+mod payload;
 mod receipt;
 mod receive;
 mod recipients;

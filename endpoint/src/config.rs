@@ -311,6 +311,14 @@ impl Check<'_> {
         number("inbox_bytes", given.inbox_bytes, 66_816, 16 << 30, &mut |value| limits.inbox_bytes = size(value));
         number("credit_entries", given.credit_entries, 1, 65_536, &mut |value| limits.credit_entries = value);
         number("credit_bytes", given.credit_bytes, 66_816, 1 << 30, &mut |value| limits.credit_bytes = value);
+        let largest = given.largest_payload;
+        number("largest_payload", largest, 65_536, 2 << 30, &mut |value| limits.largest_payload = value);
+        number("large_sending", given.large_sending, 1, 256, &mut |value| limits.large_sending = size(value));
+        let receptions = given.large_receptions;
+        number("large_receptions", receptions, 1, 256, &mut |value| limits.large_receptions = size(value));
+        number("partial_bytes", given.partial_bytes, 1 << 20, 1 << 44, &mut |value| limits.partial_bytes = value);
+        let hours = given.partial_hours;
+        number("partial_hours", hours, 1, 720, &mut |value| limits.partial_ms = value * 3_600_000);
         limits
     }
 

@@ -10,6 +10,7 @@
 //! and for the recipient: `receiving` → `inbox::verify` → `inbox` → journal → verdict → journal → `session::settlements`.
 
 mod inbox;
+mod large;
 mod ledger;
 mod limits;
 mod now;
@@ -39,6 +40,7 @@ use kernpost_codecs::{
 use kernpost_routing_table::Table;
 
 pub use inbox::{Delivery, DeliveryId, Earlier, Found, JournalRecord, Lookup, Verdict};
+pub use large::{Incoming, Opened, PayloadFile, PayloadOrder, PayloadSource, Received, StoredPayload};
 pub use ledger::Ledger;
 pub use limits::Limits;
 pub use now::Now;
@@ -131,6 +133,8 @@ pub enum Output {
     Lookup(Lookup),
     /// Make this durable and answer by [`Core::handle_journalled`].
     Journal(JournalRecord),
+    /// Do this about a large payload.
+    Payload(PayloadOrder),
     /// Remember that this message was sent, so that replies to it are recognised.
     Sent {
         /// The endpoint that sent it.
@@ -375,6 +379,7 @@ impl Core {
             clock: now.wall,
             directory: table.map(|table| table.zone_versions().cloned().collect()).unwrap_or_default(),
             software: &self.software,
+            largest_payload: self.limits.largest_payload,
         });
         self.sessions.insert(session, new);
     }

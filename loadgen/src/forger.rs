@@ -107,7 +107,8 @@ impl Forger {
         let table = Arc::new(Table::compile(&verified, wall, 1)?);
         let endpoint = quinn::Endpoint::client("[::]:0".parse()?)?;
         let address = tokio::net::lookup_host(&router.address).await?.next().context("the router has an address")?;
-        let connection = endpoint.connect_with(client_config(link)?, address, "kernpost.invalid")?.await?;
+        let connection =
+            endpoint.connect_with(client_config(link, &Limits::default())?, address, "kernpost.invalid")?.await?;
         let (control, answers) = connection.open_bi().await?;
         let (sender, frames) = mpsc::channel(FRAMES);
         tokio::spawn(read(answers, FrameDecoder::new(), Stream::Control, sender.clone()));

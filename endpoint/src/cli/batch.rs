@@ -20,6 +20,7 @@ use kernpost_routing_table::source::write_atomically;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::payload::Payload;
 use super::send::any_service;
 
 /// Longest latency told apart, one hour.
@@ -282,14 +283,14 @@ fn parse(line: &str, from: &EndpointId, file: &Path, timeout_s: u64) -> Result<O
         (None, None) => anyhow::bail!("jurisdiction is missing; or name a recipient with \"to\""),
     };
     let payload = match (line.payload, line.payload_file) {
-        (Some(text), None) => Bytes::from(text),
+        (Some(text), None) => Payload::Memory(text.into()),
         (None, Some(path)) => {
             let path = file.parent().unwrap_or(Path::new(".")).join(path);
-            Bytes::from(std::fs::read(&path).with_context(|| format!("payload_file {}", path.display()))?)
+            Payload::of_file(&path).context("payload_file")?
         }
         _ => anyhow::bail!("give exactly one of payload and payload_file"),
     };
-    let mut outgoing = Outgoing::new(fresh_id(), from.clone(), service, jurisdiction, payload);
+    let mut outgoing = payload.put(Outgoing::new(fresh_id(), from.clone(), service, jurisdiction, Bytes::new()));
     outgoing.recipient = to;
     outgoing.case = line.case.map(Bytes::from);
     outgoing.mailbox = line.mailbox.map(Bytes::from);

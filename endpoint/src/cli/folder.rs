@@ -87,7 +87,7 @@ pub fn store(into: &Path, delivery: &Delivery) -> Result<PathBuf> {
         fs::remove_dir_all(&temporary)?;
     }
     fs::create_dir(&temporary).with_context(|| format!("cannot make {}", temporary.display()))?;
-    write_durably(&temporary.join("payload"), &delivery.payload)?;
+    store_payload(&temporary.join("payload"), delivery)?;
     write_durably(&temporary.join("message.json"), &serde_json::to_vec_pretty(&MessageJson::of(delivery))?)?;
     File::open(&temporary)?.sync_all()?;
     fs::rename(&temporary, &target).with_context(|| format!("cannot make {}", target.display()))?;
@@ -106,6 +106,16 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    Ok(())
+}
+
+/// The payload: written, or for a large one linked to where it lies durably, or copied from another disk.
+fn store_payload(path: &Path, delivery: &Delivery) -> Result<()> {
+    let Some(file) = &delivery.payload_file else { return write_durably(path, &delivery.payload) };
+    if fs::hard_link(file, path).is_err() {
+        fs::copy(file, path).with_context(|| format!("cannot copy {} to {}", file.display(), path.display()))?;
+        File::open(path)?.sync_all()?;
+    }
     Ok(())
 }
 

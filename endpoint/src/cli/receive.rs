@@ -225,7 +225,7 @@ async fn execute(command: &str, delivery: Delivery) -> Result<bool> {
         .env("KERNPOST_JURISDICTION", delivery.message.jurisdiction.to_string())
         .env("KERNPOST_REDELIVERED", if delivery.redelivered { "1" } else { "0" })
         .env("KERNPOST_MESSAGE", serde_json::to_string(&folder::MessageJson::of(&delivery))?)
-        .stdin(Stdio::piped())
+        .stdin(input(&delivery)?)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -250,6 +250,14 @@ async fn execute(command: &str, delivery: Delivery) -> Result<bool> {
     let problem = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     delivery.reject(Code(COMMAND_CODE + status), problem).await?;
     Ok(false)
+}
+
+/// A large payload is read from its file, others are written to the command.
+fn input(delivery: &Delivery) -> Result<Stdio> {
+    Ok(match &delivery.payload_file {
+        Some(file) => Stdio::from(std::fs::File::open(file).context("the payload's file")?),
+        None => Stdio::piped(),
+    })
 }
 
 fn summarise(ledger: &Ledger, tally: &Tally) -> Summary {

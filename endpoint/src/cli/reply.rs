@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use clap::Args;
 use kernpost_codecs::EndpointId;
 use kernpost_codecs::statement::Assurance;
@@ -12,7 +13,8 @@ use kernpost_endpoint::client::reply_to;
 
 use super::connect::{self, ConnectArgs};
 use super::folder;
-use super::send::{WaitArgs, read_payload, send_one};
+use super::payload::Payload;
+use super::send::{WaitArgs, send_one};
 
 #[derive(Debug, Args)]
 pub struct ReplyArgs {
@@ -35,9 +37,9 @@ pub async fn run(args: ReplyArgs) -> Result<ExitCode> {
     let original = folder::read(&args.message)?;
     let from: EndpointId = original.recipient.parse().context("recipient of the message")?;
     let message = original.message()?;
-    let payload = read_payload(args.file.as_deref())?;
+    let payload = Payload::of(args.file.as_deref()).await?;
     let (client, from) = connect::sender(&args.connect, Some(&from)).await?;
-    let mut outgoing = reply_to(from, &message, payload);
+    let mut outgoing = payload.put(reply_to(from, &message, Bytes::new()));
     outgoing.assurance = args.assurance;
     outgoing.timeout_ms = args.waiting.timeout.saturating_mul(1_000);
     let end = send_one(&client, outgoing, &args.waiting).await;

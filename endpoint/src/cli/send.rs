@@ -1,7 +1,6 @@
 //! `kernpost send`: one message from a file or standard input, or a batch.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use kernpost_endpoint::{Client, Outgoing};
 
 use super::batch::{self, BatchArgs};
 use super::connect::{self, ConnectArgs};
+use super::payload::Payload;
 use super::report;
 
 /// How long the end of the process may take.
@@ -24,7 +24,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub struct SendArgs {
     #[command(flatten)]
     pub connect: ConnectArgs,
-    /// The payload; standard input when missing or `-`. At most 65,536 bytes.
+    /// The payload; standard input (at most 32 MiB) when missing or `-`. A file has at most 2 GiB; above 64 KiB it is read
+    /// as it is sent, and must not change until the outcome is known.
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// The sending endpoint, when the configuration has several.
@@ -76,7 +77,8 @@ pub struct EnvelopeArgs {
 /// How long to wait, and how the outcome is told.
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// Seconds to try; afterwards the outcome is refused or undecided, whichever is true.
+    /// Seconds to try; afterwards the outcome is refused or undecided, whichever is true. A large payload has this long from
+    /// its last progress.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
     /// Keep the receipt and its proof in this file.
@@ -94,7 +96,7 @@ pub async fn run(args: SendArgs) -> Result<ExitCode> {
         client.close(GOODBYE).await;
         return end;
     }
-    let payload = read_payload(args.file.as_deref())?;
+    let payload = Payload::of(args.file.as_deref()).await?;
     let outgoing = |from: EndpointId| args.envelope.outgoing(from, payload, args.waiting.timeout);
     if args.envelope.to.is_none() && (args.envelope.service.is_none() || args.envelope.jurisdiction.is_none()) {
         bail!("say who shall get it: --service and --jurisdiction, or --to ENDPOINT");
@@ -113,28 +115,14 @@ pub async fn send_one(client: &Client, outgoing: Outgoing, waiting: &WaitArgs) -
     report::tell(&outcome, latency_ms, waiting.json, waiting.receipt.as_deref())
 }
 
-/// The payload from a file or from standard input.
-pub fn read_payload(file: Option<&Path>) -> Result<Bytes> {
-    let mut bytes = Vec::new();
-    match file.filter(|path| *path != Path::new("-")) {
-        Some(path) => {
-            bytes = std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display()))?
-        }
-        None => {
-            std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read the payload from standard input")?;
-        }
-    }
-    Ok(Bytes::from(bytes))
-}
-
 impl EnvelopeArgs {
-    fn outgoing(&self, from: EndpointId, payload: Bytes, timeout_s: u64) -> Result<Outgoing> {
+    fn outgoing(&self, from: EndpointId, payload: Payload, timeout_s: u64) -> Result<Outgoing> {
         let service = match self.service {
             Some(service) => service,
             None => any_service()?,
         };
         let jurisdiction = self.jurisdiction.unwrap_or(Ars::FEDERAL);
-        let mut outgoing = Outgoing::new(fresh_id(), from, service, jurisdiction, payload);
+        let mut outgoing = payload.put(Outgoing::new(fresh_id(), from, service, jurisdiction, Bytes::new()));
         outgoing.recipient.clone_from(&self.to);
         outgoing.case = self.case.clone().map(Bytes::from);
         outgoing.assurance = self.assurance;

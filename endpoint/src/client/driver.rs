@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kernpost_codecs::frame::Frame;
-use kernpost_codecs::{Ars, CloseCode, DirectoryVersion, EndpointId, FrameFault, MessageId, ServiceKey};
+use kernpost_codecs::{Ars, CloseCode, DirectoryVersion, EndpointId, FrameFault, MessageId, PayloadHead, ServiceKey};
 use kernpost_routing_table::Table;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -18,11 +18,12 @@ use super::clock::Clock;
 use super::config::DirectoryConfig;
 use super::directory;
 use super::link::{LinkHandle, not_the_router};
+use super::payloads::{Arriving, Payloads};
 use super::status::Status;
 use super::{Delivery, DeliverySink, Finished, Queued, Room, held_bytes};
 use crate::core::{
-    Core, DeliveryId, Event, JournalRecord, Lookup, Outgoing, Output, Resolution, SendError, SendOutcome, SessionId,
-    Stream, Ticket, Verdict, Verified,
+    Core, DeliveryId, Event, Incoming, JournalRecord, Lookup, Opened, Outgoing, Output, PayloadOrder, Received,
+    Resolution, SendError, SendOutcome, SessionId, Stream, Ticket, Verdict, Verified,
 };
 use crate::journal::{JournalAnswer, JournalThreads, SentLog};
 
@@ -42,6 +43,10 @@ pub(crate) enum Input {
     Writable { session: SessionId, stream: Stream },
     Down { session: SessionId },
     Journal(JournalAnswer),
+    PayloadOpened { id: DeliveryId, opened: Opened },
+    PayloadProgress { id: DeliveryId, offset: u64 },
+    PayloadEnd { id: DeliveryId, received: Received },
+    PayloadStream { session: SessionId, arriving: Box<Arriving> },
     Verified { version: DirectoryVersion, snapshots: Vec<Bytes>, result: Result<Verified, String> },
     Table(Arc<Table>),
 }
@@ -109,6 +114,7 @@ pub(crate) struct Parts {
     pub own_inputs: mpsc::Sender<Input>,
     pub deliveries: mpsc::Sender<Delivery>,
     pub journal: JournalThreads,
+    pub payloads: Payloads,
     pub sent: Arc<SentLog>,
     pub directory: DirectoryConfig,
     pub floor: Option<std::path::PathBuf>,
@@ -252,12 +258,47 @@ impl Driver {
             Input::Writable { session, stream } => core.handle_writable(session, stream),
             Input::Down { session } => {
                 self.links.remove(&session);
+                self.parts.payloads.forget(session);
                 self.changed = true;
                 core.handle_link_down(now, session);
             }
             Input::Journal(answer) => self.on_journal(answer),
+            Input::PayloadOpened { id, opened } => {
+                self.parts.payloads.on_opened(id, opened);
+                core.handle_payload_opened(now, id, opened);
+            }
+            Input::PayloadProgress { id, offset } => core.handle_payload_progress(now, id, offset),
+            Input::PayloadEnd { id, received } => core.handle_payload_end(id, received),
+            Input::PayloadStream { session, arriving } => self.on_payload_stream(session, *arriving),
             Input::Verified { version, snapshots, result } => core.handle_verified(now, version, &snapshots, result),
             Input::Table(table) => core.handle_table(now, table),
+        }
+    }
+
+    /// A payload stream the router opened: to whoever awaits it. What is let go here is stopped.
+    fn on_payload_stream(&mut self, session: SessionId, arriving: Arriving) {
+        let right = match self.parts.core.payload_stream(session, &arriving.head.label) {
+            Incoming::Awaited(id) => self.parts.payloads.arrive(id, arriving),
+            Incoming::Settled => true,
+            Incoming::Unwanted => false,
+        };
+        if let Some(handle) = self.links.get(&session).filter(|_| !right) {
+            handle.close(&FrameFault::unexpected("WIRE 9.3", "a payload stream that nobody wanted"));
+        }
+    }
+
+    fn on_payload(&mut self, order: PayloadOrder) {
+        let payloads = &mut self.parts.payloads;
+        match order {
+            PayloadOrder::Send { session, label, offset, length, source } => {
+                let Some(handle) = self.links.get(&session) else { return };
+                payloads.send(handle.connection(), session, PayloadHead { label, offset }, length, source);
+            }
+            PayloadOrder::May { session, label, offset } => payloads.may(session, label, offset),
+            PayloadOrder::End { session, label } => payloads.end(session, label),
+            PayloadOrder::Open { id, leaf, length, digest } => payloads.open(id, leaf, length, digest),
+            PayloadOrder::Leave { id } => payloads.leave(id),
+            PayloadOrder::Drop { leaf } => payloads.drop_payload(leaf),
         }
     }
 
@@ -325,6 +366,7 @@ impl Driver {
             }
             Output::Lookup(lookup) => lookups.push(lookup),
             Output::Journal(record) => records.push(record),
+            Output::Payload(order) => self.on_payload(order),
             Output::Sent { sender, message } => self.leaving.push((sender, message)),
             Output::Verify { version, snapshots, at } => self.verify(version, snapshots, at),
             Output::Finished { ticket, outcome } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kernpost_codecs::frame::{CONTROL_PRIORITY, FrameDecoder, LaneKind};
-use kernpost_codecs::{Class, CloseCode, FrameFault, LinkIdentity, RouterId};
+use kernpost_codecs::{Class, CloseCode, FrameFault, LinkIdentity, PayloadHeadReader, RouterId};
 use kernpost_routing_table::{IdentityUse, Table};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::driver::Input;
 use super::identity::link_identities;
+use super::payloads::Arriving;
 use super::sockets::Sockets;
 use super::tls::SERVER_NAME;
 use crate::core::{SessionId, Stream, Waits};
@@ -62,6 +63,11 @@ impl LinkHandle {
             Stream::Settlement => self.lanes.get(3).unwrap_or(&self.control),
         };
         writer.try_send(bytes).is_ok()
+    }
+
+    /// The connection, for streams of large payloads.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
     }
 
     /// The round-trip time of the connection.
@@ -217,7 +223,7 @@ async fn accept_lanes(
             LaneKind::Bundle(class) => Stream::Bundle(class),
             LaneKind::Settlement => Stream::Settlement,
             LaneKind::LargePayload => {
-                connection.close(close_code(CloseCode::UnexpectedFrame), b"WIRE 9.1");
+                tokio::spawn(read_payload_head(stream, decoder, session, inputs.clone(), connection.clone()));
                 continue;
             }
         };
@@ -242,6 +248,36 @@ async fn read_kind(stream: &mut RecvStream, decoder: &mut FrameDecoder) -> Resul
         }
     }
 }
+
+/// Reads what a payload stream says of itself; the driver knows what to do with it.
+async fn read_payload_head(
+    mut stream: RecvStream,
+    mut decoder: FrameDecoder,
+    session: SessionId,
+    inputs: mpsc::Sender<Input>,
+    connection: Connection,
+) {
+    let mut reader = PayloadHeadReader::default();
+    loop {
+        match reader.next(&mut decoder) {
+            Ok(Some(head)) => {
+                let arriving = Box::new(Arriving { head, stream, decoder });
+                let _ = inputs.send(Input::PayloadStream { session, arriving }).await;
+                return;
+            }
+            Ok(None) => {}
+            Err(fault) => return connection.close(close_code(fault.code), fault.clause.as_bytes()),
+        }
+        match stream.read_chunk(LONGEST_HEAD, true).await {
+            Ok(Some(chunk)) => decoder.push(chunk.bytes),
+            // Reset before it said what it is.
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// Bytes read at a time until a payload's head is whole.
+const LONGEST_HEAD: usize = 32;
 
 /// Hands whole frames to the driver until the stream ends; a lane that ends closes the link (WIRE 2.3).
 async fn read(

@@ -15,6 +15,8 @@ use super::directory::{self, FLOOR_FILE};
 use super::driver::{Driver, Input, Parts};
 use super::identity::link_identities;
 use super::link::{self, Dial, Shared};
+use super::partials::Partials;
+use super::payloads::Payloads;
 use super::sockets::Sockets;
 use super::status::Status;
 use super::tls::{TlsError, client_config};
@@ -88,12 +90,15 @@ pub(super) fn start(config: ClientConfig) -> Result<Client, StartError> {
         }
         DirectoryConfig::Link { .. } => None,
     };
-    let dials = dials(&config.links)?;
+    let mut config = config;
+    let partials = open_partials(&mut config).map_err(io("folder of partial payloads"))?;
+    let dials = dials(&config.links, &config.limits)?;
     let core = core(&config, journal.id())?;
     launch(Pieces {
         core,
         endpoints: config.links.iter().flat_map(|link| link.endpoints.iter().cloned()).collect(),
         journal,
+        partials,
         sent,
         directory: config.directory,
         floor,
@@ -109,6 +114,7 @@ struct Pieces {
     core: Core,
     endpoints: Vec<EndpointId>,
     journal: Journal,
+    partials: Partials,
     sent: SentLog,
     directory: DirectoryConfig,
     floor: Option<PathBuf>,
@@ -173,8 +179,10 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
             if let Some((path, anchor)) = folder {
                 tokio::spawn(watch_folder(path, anchor, floor, inputs.clone()));
             }
+            let payloads = Payloads::new(Arc::new(pieces.partials), inputs.clone());
             let parts = Parts {
                 core: pieces.core,
+                payloads,
                 clock: Clock::start(),
                 inputs: input_queue,
                 own_inputs: inputs,
@@ -198,6 +206,19 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
     Ok(client)
 }
 
+/// Beside the state, else in memory and then no larger than the inbox. A process that takes no messages has none.
+fn open_partials(config: &mut ClientConfig) -> std::io::Result<Partials> {
+    let folder = config.state.as_ref().filter(|_| config.receive).map(|folder| folder.join("payloads"));
+    let limits = &mut config.limits;
+    if folder.is_none() {
+        limits.partial_bytes = limits.partial_bytes.min(limits.inbox_bytes as u64);
+    }
+    let inline = kernpost_codecs::part::LONGEST_INLINE_PAYLOAD as u64;
+    let most = if config.receive { limits.partial_bytes } else { inline };
+    limits.largest_payload = limits.largest_payload.min(most).max(inline);
+    Partials::open(folder, limits.partial_bytes, limits.partial_ms)
+}
+
 fn open_journal(config: &JournalConfig) -> Result<Journal, JournalError> {
     Ok(match config {
         JournalConfig::Folder { path, keep_messages } => {
@@ -207,10 +228,10 @@ fn open_journal(config: &JournalConfig) -> Result<Journal, JournalError> {
     })
 }
 
-fn dials(links: &[LinkConfig]) -> Result<Vec<Dial>, TlsError> {
+fn dials(links: &[LinkConfig], limits: &Limits) -> Result<Vec<Dial>, TlsError> {
     let mut dials = Vec::new();
     for (link, config) in links.iter().enumerate() {
-        let tls = client_config(config)?;
+        let tls = client_config(config, limits)?;
         for (router_index, router) in config.routers.iter().enumerate() {
             dials.push(Dial {
                 link,

@@ -20,7 +20,10 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use kernpost_codecs::payload::WINDOW;
+
 use super::config::{LinkConfig, TlsProfile};
+use crate::core::Limits;
 
 /// The application protocol (WIRE 2.1).
 const ALPN: &[u8] = b"kernpost/1";
@@ -33,6 +36,8 @@ const IDLE_MS: u32 = 40_000;
 /// without regard to priority, so it must not be what stops one: the windows the router gives the lanes are, and those of
 /// the same line are no larger in sum.
 const SMALLEST_SEND_WINDOW: u64 = 8 << 20;
+/// Unidirectional streams the router may open besides large payloads: its lanes, and kinds this version ignores.
+const LANES: u32 = 8;
 
 /// Why a link cannot be configured.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +58,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// [`TlsError`]: certificates cannot be used.
-pub fn client_config(link: &LinkConfig) -> Result<quinn::ClientConfig, TlsError> {
+pub fn client_config(link: &LinkConfig, limits: &Limits) -> Result<quinn::ClientConfig, TlsError> {
     let provider = Arc::new(provider(link.profile, link.require_hybrid));
     let certified = CertifiedKey::from_der(link.certificates.clone(), link.key.clone_key(), &provider)
         .map_err(TlsError::Credentials)?;
@@ -74,22 +79,26 @@ pub fn client_config(link: &LinkConfig) -> Result<quinn::ClientConfig, TlsError>
     tls.enable_sni = false;
     let quic = QuicClientConfig::try_from(tls).map_err(|error| TlsError::Profile(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(quic));
-    config.transport_config(Arc::new(transport(link.line)));
+    config.transport_config(Arc::new(transport(link.line, limits)));
     Ok(config)
 }
 
-fn transport(line: Line) -> TransportConfig {
+/// The windows of a connection count all streams: what large payloads may fill comes on top of what lanes have.
+fn transport(line: Line, limits: &Limits) -> TransportConfig {
     let lane = line.lane_window_bytes();
     let window = |bytes| VarInt::from_u64(bytes).unwrap_or(VarInt::MAX);
+    let receptions = u32::try_from(limits.large_receptions).unwrap_or(u32::MAX);
+    let incoming = u64::from(receptions).saturating_mul(lane.min(WINDOW));
+    let outgoing = (limits.large_sending as u64).saturating_mul(WINDOW);
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(line.mtu_upper_bound());
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .max_concurrent_uni_streams(VarInt::from_u32(16))
+        .max_concurrent_uni_streams(VarInt::from_u32(LANES.saturating_add(receptions)))
         .stream_receive_window(window(lane))
-        .receive_window(window(link_window_bytes(lane)))
-        .send_window(link_window_bytes(lane).max(SMALLEST_SEND_WINDOW))
+        .receive_window(window(link_window_bytes(lane).saturating_add(incoming)))
+        .send_window(link_window_bytes(lane).max(SMALLEST_SEND_WINDOW).saturating_add(outgoing))
         .mtu_discovery_config(Some(mtu))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
         .keep_alive_interval(Some(KEEP_ALIVE))

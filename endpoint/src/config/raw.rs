@@ -61,6 +61,11 @@ pub(super) struct RawLimits {
     pub inbox_bytes: Option<u64>,
     pub credit_entries: Option<u64>,
     pub credit_bytes: Option<u64>,
+    pub largest_payload: Option<u64>,
+    pub large_sending: Option<u64>,
+    pub large_receptions: Option<u64>,
+    pub partial_bytes: Option<u64>,
+    pub partial_hours: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

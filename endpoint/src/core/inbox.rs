@@ -8,6 +8,7 @@
 pub(crate) mod verify;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use kernpost_codecs::digest::Digest;
@@ -18,6 +19,7 @@ use kernpost_codecs::{Code, EndpointId, MessageId, Outcome, UnixMs};
 use smallvec::{SmallVec, smallvec};
 
 use super::SessionId;
+use super::large::{MANY_RETRY_MS, PayloadOrder, StoredPayload};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::proof::SignedStatement;
@@ -35,8 +37,11 @@ pub struct Delivery {
     pub recipient: EndpointId,
     /// The statement, parsed.
     pub message: Message,
-    /// The payload, checked against the digest.
+    /// The payload, checked against the digest; empty when it is in a file.
     pub payload: Bytes,
+    /// The file with a large payload, durable and checked against the digest. Deleted when the verdict is durable: link,
+    /// copy or move it before.
+    pub payload_file: Option<PathBuf>,
     /// The sender or a router says it may have been handed over before.
     pub redelivered: bool,
     /// The statement as signed, with its place in the signed tree.
@@ -109,8 +114,10 @@ pub struct JournalRecord {
     pub forget_after: UnixMs,
     /// Statement and payload, for a journal that also stores messages.
     pub statement: Bytes,
-    /// The payload.
+    /// The payload; empty when it is in a file.
     pub payload: Bytes,
+    /// The file with a large payload, for a journal that also stores messages: it moves the file.
+    pub payload_file: Option<PathBuf>,
 }
 
 /// A receipt to be signed for a label.
@@ -131,6 +138,7 @@ pub(crate) struct DueReceipt {
 pub(crate) enum InboxOutput {
     Lookup(Lookup),
     Journal(JournalRecord),
+    Payload(PayloadOrder),
     Refuse { session: SessionId, label: Label, code: Code, detail: Detail },
     Receipt { session: SessionId, receipt: DueReceipt },
 }
@@ -146,6 +154,7 @@ pub(crate) struct Arrival {
     pub redelivered: bool,
     pub message: Message,
     pub payload: Bytes,
+    pub detached: bool,
     pub signed: SignedStatement,
     pub leaf: Digest,
 }
@@ -155,6 +164,8 @@ type Identity = (EndpointId, MessageId);
 #[derive(Debug)]
 enum Stage {
     LookingUp,
+    /// A large payload is on its way.
+    Receiving,
     Queued,
     HandedOver,
     Journalling(Earlier),
@@ -176,6 +187,9 @@ struct Pending {
     message: Message,
     /// Missing while only asks have arrived.
     payload: Option<Bytes>,
+    /// The payload is large: here once it is whole.
+    large: bool,
+    file: Option<PathBuf>,
     redelivered: bool,
     signed: SignedStatement,
     recipient_id: EndpointId,
@@ -185,6 +199,12 @@ struct Pending {
 impl Pending {
     fn bytes(&self) -> usize {
         self.signed.statement.len() + self.payload.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// The label under which a large payload comes: that of the first entry that brought the message.
+    fn reception(&self) -> Option<(SessionId, Label)> {
+        let first = self.waiting.iter().find(|waiting| !waiting.ask)?;
+        matches!(self.stage, Stage::Receiving).then_some((first.session, first.label))
     }
 }
 
@@ -231,6 +251,10 @@ impl Inbox {
                 Detail { endpoint: Some(arrival.recipient_id.clone()), retry_after_ms: Some(200), ..Detail::default() };
             return self.refuse(ledger, arrival.session, arrival.label, Code::BUSY, detail);
         }
+        if arrival.detached && self.receptions() >= self.limits.large_receptions {
+            let detail = Detail { retry_after_ms: Some(MANY_RETRY_MS), ..Detail::default() };
+            return self.refuse(ledger, arrival.session, arrival.label, Code::PAYLOAD_NOT_WANTED, detail);
+        }
         let id = DeliveryId(self.next);
         self.next += 1;
         let reply_to = arrival.message.in_reply_to.filter(|_| !arrival.ask);
@@ -248,6 +272,8 @@ impl Inbox {
             leaf: arrival.leaf,
             message: arrival.message,
             payload: (!arrival.ask).then_some(arrival.payload),
+            large: arrival.detached,
+            file: None,
             redelivered: arrival.redelivered,
             signed: arrival.signed,
             recipient_id: arrival.recipient_id,
@@ -281,6 +307,7 @@ impl Inbox {
         if pending.payload.is_none() {
             self.bytes += arrival.payload.len();
             pending.payload = Some(arrival.payload);
+            pending.large = arrival.detached;
             pending.redelivered |= arrival.redelivered;
         } else {
             ledger.repeats += 1;
@@ -305,9 +332,75 @@ impl Inbox {
             let verdict = Verdict::Reject { code: Code::UNSOLICITED_REPLY, problem: None };
             return self.on_verdict(found.id, &verdict);
         }
-        if let Some(pending) = self.pending.get_mut(&found.id) {
-            pending.stage = Stage::Queued;
-            self.queue.push_back(found.id);
+        match self.pending.get_mut(&found.id) {
+            Some(pending) if pending.large => {
+                pending.stage = Stage::Receiving;
+                let (length, digest) = (pending.message.payload_len, pending.message.payload_digest);
+                let order = PayloadOrder::Open { id: found.id, leaf: pending.leaf, length, digest };
+                self.outputs.push_back(InboxOutput::Payload(order));
+            }
+            Some(pending) => {
+                pending.stage = Stage::Queued;
+                self.queue.push_back(found.id);
+            }
+            None => {}
+        }
+    }
+
+    /// Large payloads that are looked up, awaited or arriving.
+    fn receptions(&self) -> usize {
+        let under_way =
+            |pending: &&Pending| pending.large && matches!(pending.stage, Stage::LookingUp | Stage::Receiving);
+        self.pending.values().filter(under_way).count()
+    }
+
+    /// Link and label under which the payload of this message comes.
+    pub fn reception(&self, id: DeliveryId) -> Option<(SessionId, Label)> {
+        self.pending.get(&id)?.reception()
+    }
+
+    /// The message whose payload comes under this label.
+    pub fn receiving(&self, session: SessionId, label: &Label) -> Option<DeliveryId> {
+        let found = self.pending.iter().find(|(_, pending)| pending.reception() == Some((session, *label)));
+        found.map(|(id, _)| *id)
+    }
+
+    /// A large payload is whole: to the application.
+    pub fn on_payload(&mut self, id: DeliveryId, payload: StoredPayload) {
+        let Some(pending) = self.pending.get_mut(&id) else { return };
+        if !matches!(pending.stage, Stage::Receiving) {
+            return;
+        }
+        match payload {
+            StoredPayload::Memory(bytes) => {
+                self.bytes += bytes.len();
+                pending.payload = Some(bytes);
+            }
+            StoredPayload::File(path) => pending.file = Some(path),
+        }
+        pending.stage = Stage::Queued;
+        self.queue.push_back(id);
+    }
+
+    /// A large payload does not come: every label of its message is settled.
+    pub fn on_reception_refused(&mut self, ledger: &mut Ledger, id: DeliveryId, code: Code, retry_ms: Option<u64>) {
+        if matches!(self.pending.get(&id), Some(Pending { stage: Stage::Receiving, .. })) {
+            let detail = Detail { retry_after_ms: retry_ms, ..Detail::default() };
+            self.refuse_all_with(ledger, id, code, &detail, |_| true);
+        }
+    }
+
+    /// A label (or with `None` every label) of a link is gone: what came under it does not come any more.
+    pub fn on_label_gone(&mut self, ledger: &mut Ledger, session: SessionId, label: Option<&Label>) {
+        let hit = |(of, at): (SessionId, Label)| of == session && label.is_none_or(|label| *label == at);
+        let gone: Vec<DeliveryId> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.reception().is_some_and(hit))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.refuse_all(ledger, id, Code::UNDECIDED_LINK_LOST, |_| true);
         }
     }
 
@@ -323,6 +416,7 @@ impl Inbox {
                 recipient: pending.recipient_id.clone(),
                 message: pending.message.clone(),
                 payload: pending.payload.clone().unwrap_or_default(),
+                payload_file: pending.file.clone(),
                 redelivered: pending.redelivered,
                 signed: pending.signed.clone(),
             });
@@ -358,6 +452,7 @@ impl Inbox {
             forget_after: verify::expires(&pending.message).plus_ms(2 * SKEW_MS),
             statement: pending.signed.statement.clone(),
             payload: pending.payload.clone().filter(|_| keep_payload).unwrap_or_default(),
+            payload_file: pending.file.clone().filter(|_| keep_payload),
         }));
         pending.stage = Stage::Journalling(earlier);
     }
@@ -367,6 +462,9 @@ impl Inbox {
         let Some(Pending { stage: Stage::Journalling(verdict), .. }) = self.pending.get(&id) else { return };
         ledger.journalled += 1;
         let verdict = verdict.clone();
+        if let Some(Pending { large: true, leaf, .. }) = self.pending.get(&id) {
+            self.outputs.push_back(InboxOutput::Payload(PayloadOrder::Drop { leaf: *leaf }));
+        }
         self.settle(id, &verdict);
     }
 
@@ -408,6 +506,17 @@ impl Inbox {
 
     /// Refuses those labels of a pending message that `which` picks; without labels left the message is forgotten.
     fn refuse_all(&mut self, ledger: &mut Ledger, id: DeliveryId, code: Code, which: impl Fn(&Waiting) -> bool) {
+        self.refuse_all_with(ledger, id, code, &Detail::default(), which);
+    }
+
+    fn refuse_all_with(
+        &mut self,
+        ledger: &mut Ledger,
+        id: DeliveryId,
+        code: Code,
+        detail: &Detail,
+        which: impl Fn(&Waiting) -> bool,
+    ) {
         let Some(pending) = self.pending.get_mut(&id) else { return };
         let (refused, kept): (SmallVec<[Waiting; 1]>, SmallVec<[Waiting; 1]>) =
             std::mem::take(&mut pending.waiting).into_iter().partition(which);
@@ -416,7 +525,7 @@ impl Inbox {
             self.remove(id);
         }
         for waiting in refused {
-            self.refuse(ledger, waiting.session, waiting.label, code, Detail::default());
+            self.refuse(ledger, waiting.session, waiting.label, code, detail.clone());
         }
     }
 
@@ -428,6 +537,9 @@ impl Inbox {
     fn remove(&mut self, id: DeliveryId) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
         self.identities.remove(&pending.identity);
+        if pending.large {
+            self.outputs.push_back(InboxOutput::Payload(PayloadOrder::Leave { id }));
+        }
         self.bytes = self.bytes.saturating_sub(pending.bytes());
         if let Some(count) = self.per_endpoint.get_mut(pending.recipient) {
             *count = count.saturating_sub(1);

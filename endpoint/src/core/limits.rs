@@ -16,6 +16,17 @@ pub struct Limits {
     pub credit_entries: u64,
     /// Bytes granted per link and class. Default 8 MiB. Worst case: links × 3 × this, bounded again by `inbox_bytes`.
     pub credit_bytes: u64,
+    /// Largest payload taken, stated in hello, bytes. Default 2 GiB; 65,536 (no large payloads) ..= 2 GiB.
+    pub largest_payload: u64,
+    /// Large payloads sent at once per link. Default 4, what a router grants one link of another's; 1..=256.
+    pub large_sending: usize,
+    /// Large payloads received at once in the process. Default 8; 1..=256. Memory: about 1 MiB each.
+    pub large_receptions: usize,
+    /// Bytes of payloads that are on disk before their verdict, partial ones included. Default 8 GiB. Without a state folder
+    /// they are in memory, at most `inbox_bytes`.
+    pub partial_bytes: u64,
+    /// How long a partial payload is kept, ms. Default 24 h (WIRE 9.6).
+    pub partial_ms: u64,
     /// Checked roots remembered in the process. Default 8,192 (about 40 bytes each, twice).
     pub root_cache: usize,
     /// Directory versions kept for receipts. Default 8.
@@ -49,6 +60,11 @@ impl Default for Limits {
             inbox_bytes: 64 << 20,
             credit_entries: 4_096,
             credit_bytes: 8 << 20,
+            largest_payload: kernpost_codecs::statement::LONGEST_PAYLOAD,
+            large_sending: 4,
+            large_receptions: 8,
+            partial_bytes: 8 << 30,
+            partial_ms: 24 * 3_600_000,
             root_cache: 8_192,
             versions: 8,
             parked_receipts: 256,

@@ -19,6 +19,7 @@ use kernpost_codecs::{Class, Code, MessageId, Outcome, Retry};
 
 pub(crate) use slot::{CaseKey, Destination, Slot, Stage};
 
+use super::large::PayloadSource;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::now::Now;
@@ -35,11 +36,19 @@ pub(crate) struct Chosen {
     pub id: MessageId,
     pub leaf: Digest,
     pub statement: Bytes,
-    /// Empty for an ask.
+    /// Empty for an ask and for a detached entry.
     pub payload: Bytes,
     pub ask: bool,
+    pub detached: bool,
     pub redelivered: bool,
     pub credit_bytes: u64,
+}
+
+/// A large payload that is wanted.
+#[derive(Debug)]
+pub(crate) struct Wanting {
+    pub source: PayloadSource,
+    pub length: u64,
 }
 
 /// What a bundle may hold.
@@ -61,6 +70,8 @@ pub(crate) struct Lane {
     pub preferred: bool,
     /// Whether the sender is attached on another link too.
     pub alternative: bool,
+    /// The largest payload that may go out detached now; 0 when enough are under way.
+    pub largest: u64,
 }
 
 impl Lane {
@@ -85,6 +96,8 @@ pub(crate) struct Outbox {
     resting: BTreeSet<(u64, Ticket)>,
     give_ups: BTreeSet<(u64, Ticket)>,
     finished: VecDeque<(Ticket, SendOutcome)>,
+    /// Messages that were taken for a link whose router accepts no payload as large as theirs.
+    oversized: Vec<Ticket>,
     /// Messages in all ready queues together.
     ready_count: usize,
     bytes: usize,
@@ -104,6 +117,7 @@ impl Outbox {
             resting: BTreeSet::new(),
             give_ups: BTreeSet::new(),
             finished: VecDeque::new(),
+            oversized: Vec::new(),
             ready_count: 0,
             bytes: 0,
             next: 0,
@@ -182,6 +196,16 @@ impl Outbox {
             }
             let credit = slot.credit_bytes();
             let frame = usize::try_from(credit).unwrap_or(usize::MAX);
+            if slot.is_detached() {
+                // Alone in its bundle, because its label's deadline moves with its progress.
+                if chosen.is_empty() && lane.largest > 0 && slot.length > lane.largest {
+                    self.oversized.push(ticket);
+                    continue;
+                }
+                if !chosen.is_empty() || slot.length > lane.largest {
+                    continue;
+                }
+            }
             // One entry fits any frame; more have to fit the line.
             let too_long = frame > room.frame_bytes && !chosen.is_empty();
             if room.entries == 0 || credit > room.credit_bytes || too_long {
@@ -195,8 +219,12 @@ impl Outbox {
             room.credit_bytes -= credit;
             room.frame_bytes = room.frame_bytes.saturating_sub(frame);
             chosen.push((ticket, slot.destination.clone()));
+            if slot.is_detached() {
+                break;
+            }
         }
-        for ticket in held_back.iter().chain(chosen.iter().map(|(ticket, _)| ticket)) {
+        let out = held_back.iter().chain(chosen.iter().map(|(ticket, _)| ticket)).chain(&self.oversized);
+        for ticket in out {
             self.ready_count -= usize::from(queue.remove(ticket));
         }
         for ticket in held_back {
@@ -216,11 +244,29 @@ impl Outbox {
             id: slot.id,
             leaf: slot.leaf,
             statement: slot.statement.clone(),
-            payload: if slot.ask { Bytes::new() } else { slot.payload.clone() },
+            payload: if slot.ask || slot.is_large() { Bytes::new() } else { slot.payload.clone() },
             ask: slot.ask,
+            detached: slot.is_detached(),
             redelivered: slot.may_have_arrived && !slot.ask,
             credit_bytes: slot.credit_bytes(),
         })
+    }
+
+    /// Messages too large for the link they were last taken for: no longer queued, to be settled by the caller.
+    pub fn take_oversized(&mut self) -> Vec<Ticket> {
+        std::mem::take(&mut self.oversized)
+    }
+
+    /// The payload of a message under way is wanted, which is progress: its time begins anew.
+    pub fn on_wanted(&mut self, now: Now, ticket: Ticket) -> Option<Wanting> {
+        let slot = self.slots.get_mut(&ticket)?;
+        self.give_ups.remove(&(slot.give_up_us, ticket));
+        slot.give_up_us = now.after_ms(slot.timeout_ms).max(slot.give_up_us);
+        self.give_ups.insert((slot.give_up_us, ticket));
+        slot.setbacks = 0;
+        let memory = || PayloadSource::Memory(slot.payload.clone());
+        let source = slot.file.clone().map_or_else(memory, PayloadSource::File);
+        Some(Wanting { source, length: slot.length })
     }
 
     /// A message taken did not fit after all.

@@ -5,6 +5,7 @@ use kernpost_codecs::digest::Digest;
 use kernpost_codecs::statement::{Assurance, ContentType, Message};
 use kernpost_codecs::{Ars, Class, Code, DirectoryVersion, EndpointId, MessageId, Outcome, Party, ServiceKey, UnixMs};
 
+use super::large::PayloadFile;
 use super::proof::ReceiptProof;
 
 /// A message in the outbox; given by the core, never reused in a process.
@@ -24,8 +25,11 @@ pub struct Outgoing {
     pub jurisdiction: Ars,
     /// An explicit recipient; the route key then only informs.
     pub recipient: Option<EndpointId>,
-    /// At most 65,536 bytes in this version.
+    /// The payload. Above 65,536 bytes it travels on a stream of its own once the recipient wants it (WIRE 9); it is held in
+    /// memory until the outcome, so large ones are better sent from a file.
     pub payload: Bytes,
+    /// A payload that stays on disk; `payload` is then empty.
+    pub file: Option<PayloadFile>,
     /// What the payload is.
     pub content_type: ContentType,
     /// Priority.
@@ -44,7 +48,8 @@ pub struct Outgoing {
     pub mailbox: Option<Bytes>,
     /// Key the payload is encrypted for.
     pub encryption_key: Option<Digest>,
-    /// How long to try, ms. Afterwards the outcome is refused or undecided, whichever is true.
+    /// How long to try, ms. Afterwards the outcome is refused or undecided, whichever is true. A large payload that makes
+    /// progress has this long from its last progress.
     pub timeout_ms: u64,
 }
 
@@ -58,6 +63,7 @@ impl Outgoing {
             jurisdiction,
             recipient: None,
             payload,
+            file: None,
             content_type: ContentType::default(),
             class: Class::Interactive,
             lifetime_s: 2_592_000,
@@ -71,6 +77,17 @@ impl Outgoing {
         }
     }
 
+    /// The same message with a payload from a file.
+    #[must_use]
+    pub fn with_file(self, file: PayloadFile) -> Self {
+        Self { payload: Bytes::new(), file: Some(file), ..self }
+    }
+
+    /// Bytes of the payload, wherever it is.
+    pub fn payload_length(&self) -> u64 {
+        self.file.as_ref().map_or(self.payload.len() as u64, |file| file.length)
+    }
+
     /// The statement, created at `now` under the directory version held.
     pub(crate) fn statement(&self, now: UnixMs, version: DirectoryVersion) -> Message {
         Message {
@@ -82,8 +99,8 @@ impl Outgoing {
             created: now,
             lifetime_s: self.lifetime_s,
             class: self.class,
-            payload_digest: Digest::of(&self.payload),
-            payload_len: self.payload.len() as u64,
+            payload_digest: self.file.as_ref().map_or_else(|| Digest::of(&self.payload), |file| file.digest),
+            payload_len: self.payload_length(),
             content_type: self.content_type.clone(),
             case: self.case.clone(),
             in_reply_to: self.in_reply_to,

@@ -28,6 +28,7 @@ impl Core {
                 self.outbox.on_settled(now, &mut self.ledger, ticket, router, code, &detail);
             }
             SessionEvent::Late { settlements } => self.ledger.late_settlements += settlements,
+            SessionEvent::Wanted { label, offset, first } => self.on_wanted(now, id, label, offset, first),
             SessionEvent::Receipts(frame) => self.on_receipts(now, id, frame),
             SessionEvent::Part { class, sequence, part } => self.on_part(now, id, class, sequence, &part),
             SessionEvent::Resolved { ticket, answer } => self.on_resolved(id, ticket, answer),
@@ -78,6 +79,9 @@ impl Core {
         let Some((recipient, signer)) = here.and_then(|index| Some((index, self.signers.get(index)?))) else {
             return self.refuse(id, label, Code::WRONG_RECIPIENT, Detail::default());
         };
+        if entry.hop.detached && message.payload_len > self.limits.largest_payload {
+            return self.refuse(id, label, Code::OVERSIZED, Detail::default());
+        }
         self.ledger.asked += u64::from(entry.hop.ask);
         let signed =
             SignedStatement { statement: entry.statement.clone(), proof: Arc::clone(proof), index: entry.index };
@@ -90,6 +94,7 @@ impl Core {
             redelivered: entry.hop.redelivered,
             message,
             payload: entry.payload.clone(),
+            detached: entry.hop.detached,
             signed,
             leaf: entry.leaf,
         };
@@ -201,6 +206,7 @@ impl Core {
             match output {
                 InboxOutput::Lookup(lookup) => self.outputs.push_back(Output::Lookup(lookup)),
                 InboxOutput::Journal(record) => self.outputs.push_back(Output::Journal(record)),
+                InboxOutput::Payload(order) => self.outputs.push_back(Output::Payload(order)),
                 InboxOutput::Refuse { session, label, code, detail } => {
                     self.touched.insert(session);
                     if let Some(session) = self.sessions.get_mut(&session) {

@@ -13,7 +13,8 @@ use kernpost_codecs::part::{BundleBuilder, HopHeader, LONGEST_INLINE_PAYLOAD, Pa
 use kernpost_codecs::settlement::Detail;
 use kernpost_codecs::statement::Attachment;
 use kernpost_codecs::statement::{
-    ContentType, LONGEST_CASE, LONGEST_CONTENT_TYPE, LONGEST_LIFETIME_S, LONGEST_MAILBOX, LONGEST_STATEMENT,
+    ContentType, LONGEST_CASE, LONGEST_CONTENT_TYPE, LONGEST_LIFETIME_S, LONGEST_MAILBOX, LONGEST_PAYLOAD,
+    LONGEST_STATEMENT,
 };
 use kernpost_codecs::tree::leaf_hash;
 use kernpost_codecs::{Class, Code, LinkIdentity};
@@ -47,6 +48,11 @@ impl Core {
             let problem = format!("has {} bytes; at most {LONGEST_STATEMENT} (WIRE 4.1)", statement.len());
             return Err(SendError::OutOfRange { field: "statement", problem });
         }
+        if outgoing.payload.len() > self.limits.outbox_bytes {
+            let problem =
+                format!("has {} bytes, more than the whole outbox: send it from a file", outgoing.payload.len());
+            return Err(SendError::OutOfRange { field: "payload", problem });
+        }
         if self.outbox.is_full_for(statement.len() + outgoing.payload.len()) {
             return Err(SendError::OutboxFull { messages: self.outbox.len(), bytes: self.outbox.bytes() });
         }
@@ -62,9 +68,12 @@ impl Core {
             leaf: leaf_hash(&statement),
             statement: statement.into(),
             payload: outgoing.payload.clone(),
+            file: outgoing.file.as_ref().map(|file| file.path.clone()),
+            length: outgoing.payload_length(),
             destination,
             case,
             give_up_us: now.after_ms(outgoing.timeout_ms),
+            timeout_ms: outgoing.timeout_ms,
             stage: Stage::BehindCase,
             attempts: 0,
             setbacks: 0,
@@ -108,6 +117,8 @@ impl Core {
                 self.on_session_event(now, id, event);
             }
             self.attach_due(now, id);
+            self.end_payloads(id);
+            self.drain_inbox();
             self.flush_settlements(now, id);
             if let Some(bytes) = self.sessions.get_mut(&id).and_then(|session| session.take_control()) {
                 self.outputs.push_back(Output::Frame { session: id, stream: Stream::Control, bytes });
@@ -186,8 +197,14 @@ impl Core {
             }
             let places = self.places.get(sender).map(Vec::as_slice).unwrap_or_default();
             let preferred = places.first() == Some(&id);
-            let lane = Lane { sender, class, router, preferred, alternative: places.len() > 1 };
+            let more = session.outbound.large() < self.limits.large_sending;
+            let largest = if more { session.largest_payload } else { 0 };
+            let lane = Lane { sender, class, router, preferred, alternative: places.len() > 1, largest };
             let chosen = self.outbox.take(now, lane, room);
+            for ticket in self.outbox.take_oversized() {
+                let detail = Detail::default();
+                self.outbox.on_settled(now, &mut self.ledger, ticket, router, Code::OVERSIZED, &detail);
+            }
             if !chosen.is_empty() && self.send_bundle(now, id, sender, class, chosen) {
                 return;
             }
@@ -200,7 +217,12 @@ impl Core {
         let mut sent = Vec::with_capacity(chosen.len());
         let mut rest = chosen.into_iter();
         for one in rest.by_ref() {
-            let hop = HopHeader { ask: one.ask, redelivered: one.redelivered, ..HopHeader::default() };
+            let hop = HopHeader {
+                ask: one.ask,
+                redelivered: one.redelivered,
+                detached: one.detached,
+                ..HopHeader::default()
+            };
             if builder.push(one.statement.clone(), one.payload.clone(), hop).is_err() {
                 self.outbox.put_back(now, one.ticket);
                 break;
@@ -221,6 +243,7 @@ impl Core {
         };
         let proof = Arc::new(TreeProof { signatures: part.signatures().into(), tree: part.tree().clone() });
         let deadline_us = now.after_ms(self.limits.label_deadline_ms);
+        let large = sent.first().is_some_and(|one| one.detached);
         let mut labels = Vec::with_capacity(sent.len());
         for (one, entry) in sent.into_iter().zip(part.entries()) {
             self.ledger.attempts += 1;
@@ -236,7 +259,7 @@ impl Core {
             });
         }
         self.ledger.bundles += 1;
-        session.outbound.on_sent(class, labels, deadline_us);
+        session.outbound.on_sent(class, labels, deadline_us, large);
         session.on_written(Stream::Bundle(class));
         self.outputs.push_back(Output::Frame { session: id, stream: Stream::Bundle(class), bytes });
         true
@@ -299,12 +322,13 @@ impl Core {
 /// The ranges of WIRE 4.2 that the types do not carry.
 fn check(outgoing: &Outgoing) -> Result<(), SendError> {
     let out_of_range = |field, problem: String| Err(SendError::OutOfRange { field, problem });
-    let payload = outgoing.payload.len();
-    if payload > LONGEST_INLINE_PAYLOAD {
-        return out_of_range(
-            "payload",
-            format!("has {payload} bytes; this version sends at most {LONGEST_INLINE_PAYLOAD}"),
-        );
+    let length = outgoing.payload_length();
+    if length > LONGEST_PAYLOAD {
+        return out_of_range("payload", format!("has {length} bytes; at most {LONGEST_PAYLOAD} are allowed"));
+    }
+    if outgoing.file.is_some() && (!outgoing.payload.is_empty() || length <= LONGEST_INLINE_PAYLOAD as u64) {
+        let problem = format!("comes from a file only when it is all there and above {LONGEST_INLINE_PAYLOAD} bytes");
+        return out_of_range("payload", problem);
     }
     if !(1..=LONGEST_LIFETIME_S).contains(&outgoing.lifetime_s) {
         return out_of_range("lifetime", format!("is {} s; 1..={LONGEST_LIFETIME_S} are allowed", outgoing.lifetime_s));

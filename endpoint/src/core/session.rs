@@ -77,6 +77,12 @@ pub(crate) enum SessionEvent {
         settlements: u64,
     },
     Receipts(Box<ReceiptsFrame>),
+    /// The payload of a detached entry is wanted from here on, or was taken in up to here.
+    Wanted {
+        label: Label,
+        offset: u64,
+        first: bool,
+    },
     /// A part whose entries are all within credit.
     Part {
         class: Class,
@@ -126,6 +132,8 @@ pub(crate) struct Session {
     pub inbound: Inbound,
     pub settlements: Settlements,
     writable: [bool; 4],
+    /// Largest payload the router accepts.
+    pub largest_payload: u64,
     /// Control frames to be written.
     pub control_out: BytesMut,
     events: VecDeque<SessionEvent>,
@@ -147,6 +155,7 @@ impl Session {
             inbound: Inbound::new(limits.credit_entries, limits.credit_bytes),
             settlements: Settlements::default(),
             writable: [true; 4],
+            largest_payload: 0,
             control_out: BytesMut::new(),
             events: VecDeque::new(),
             early: VecDeque::new(),
@@ -218,7 +227,7 @@ impl Session {
         match stream {
             Stream::Control => self.handle_control(now, kind, &body, limits),
             Stream::Bundle(class) => self.handle_bundle(now, class, body, limits),
-            Stream::Settlement => self.handle_settlement(kind, body),
+            Stream::Settlement => self.handle_settlement(now, kind, body, limits),
         }
     }
 
@@ -295,7 +304,7 @@ impl Session {
             Ok(part) => {
                 for entry in part.entries() {
                     let label = Label { class, sequence, index: entry.index };
-                    self.inbound.on_entry(label, entry.credit(), deadline_us)?;
+                    self.inbound.on_entry(label, entry.credit(), deadline_us, entry.hop.detached)?;
                 }
                 self.events.push_back(SessionEvent::Part { class, sequence, part: Box::new(part) });
                 Ok(())
@@ -303,7 +312,7 @@ impl Session {
             Err(PartError::Proof { entries, .. }) => {
                 for (index, credit) in entries {
                     let label = Label { class, sequence, index };
-                    self.inbound.on_entry(label, credit, deadline_us)?;
+                    self.inbound.on_entry(label, credit, deadline_us, false)?;
                     self.refuse(label, Code::BAD_PROOF, Detail::default());
                 }
                 Ok(())
@@ -313,7 +322,7 @@ impl Session {
         }
     }
 
-    fn handle_settlement(&mut self, kind: u64, body: Bytes) -> Result<(), FrameFault> {
+    fn handle_settlement(&mut self, now: Now, kind: u64, body: Bytes, limits: &Limits) -> Result<(), FrameFault> {
         match SettlementFrame::decode(kind, body)? {
             Some(SettlementFrame::Credit { class, entries, bytes }) => {
                 if let Some(allowance) = self.allowance.get_mut(class.index()) {
@@ -339,8 +348,13 @@ impl Session {
                 }
                 self.events.push_back(SessionEvent::Receipts(Box::new(receipts)));
             }
-            // Large payloads are not sent by this version: nobody can want one.
-            Some(SettlementFrame::Want { label, .. }) => self.check_known(&label)?,
+            Some(SettlementFrame::Want { label, offset }) => {
+                self.check_known(&label)?;
+                match self.outbound.on_want(&label, offset, now.after_ms(limits.label_deadline_ms))? {
+                    Some(first) => self.events.push_back(SessionEvent::Wanted { label, offset, first }),
+                    None => self.events.push_back(SessionEvent::Late { settlements: 1 }),
+                }
+            }
             None => {}
         }
         Ok(())

@@ -38,8 +38,7 @@ fn what_accumulates_goes_out_under_one_signature_and_comes_back_under_one() {
 
 #[test]
 fn a_slow_line_gets_small_bundles_and_always_at_least_one_entry() {
-    for (payload, largest, bundles) in [(700, 2_500, 20), (700, 25_000, 2), (60_000, 2_500, 40), (100, 262_144, 1)]
-    {
+    for (payload, largest, bundles) in [(700, 2_500, 20), (700, 25_000, 2), (60_000, 2_500, 40), (100, 262_144, 1)] {
         let mut world = World::over_line(parties(1), largest);
         for n in 0..40 {
             let outgoing = Outgoing { payload: Bytes::from(vec![n; payload]), ..world.outgoing(n) };

@@ -64,6 +64,7 @@ impl Core {
             let detail = Detail::default();
             self.outbox.on_settled(now, &mut self.ledger, sent.ticket, router, Code::UNDECIDED_LINK_LOST, &detail);
         }
+        self.inbox.on_label_gone(&mut self.ledger, id, None);
         for ticket in session.unanswered() {
             self.resolve_failed(ticket);
         }

@@ -187,6 +187,8 @@ impl Process {
                 let durable = self.journal.record(&[record]).is_ok();
                 self.core.handle_journalled(id, durable);
             }
+            // The router here takes none: it refuses them before anybody could want them.
+            Output::Payload(_) => {}
             Output::Sent { sender, message } => {
                 if let Err(error) = self.sent.note(std::iter::once((sender, message))) {
                     tracing::warn!(%error, "a list in memory cannot fail");
@@ -258,6 +260,10 @@ impl Process {
             | Input::Writable { .. }
             | Input::Down { .. }
             | Input::Journal(_)
+            | Input::PayloadOpened { .. }
+            | Input::PayloadProgress { .. }
+            | Input::PayloadEnd { .. }
+            | Input::PayloadStream { .. }
             | Input::Verified { .. }
             | Input::Table(_) => {}
         }

@@ -29,7 +29,7 @@ pub struct DiskJournal {
 
 impl DiskJournal {
     /// Opens the journal in a folder, or makes an empty one that is named `fresh_id`. With `keep_messages`, accepted
-    /// messages are stored with their verdict, statement and payload.
+    /// messages are stored with their verdict, statement and payload; large payloads as files in `<folder>.payloads`.
     ///
     /// # Errors
     /// The folder cannot be used, or another process uses it.
@@ -69,6 +69,7 @@ impl DiskJournal {
         if self.failed.load(Ordering::Acquire) {
             return Err(JournalError::Failed);
         }
+        self.keep_payloads(records).inspect_err(|_| self.failed.store(true, Ordering::Release))?;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for record in records {
             let key = key(&record.sender, record.message);
@@ -84,6 +85,21 @@ impl DiskJournal {
         })
     }
 
+    /// Large payloads of accepted messages move beside the journal, durably, before the record that needs them.
+    fn keep_payloads(&self, records: &[JournalRecord]) -> Result<(), JournalError> {
+        let kept = records.iter().filter(|record| record.verdict.outcome == Outcome::Delivered);
+        let files =
+            kept.filter_map(|record| Some((record.payload_file.as_ref()?, key(&record.sender, record.message))));
+        for (file, key) in files.filter(|_| self.messages.is_some()) {
+            let moved = move_durably(file, &payload_path(&self.folder, &key));
+            moved.map_err(|cause| JournalError::Storage {
+                folder: self.folder.display().to_string(),
+                cause: format!("{}: {cause}", file.display()),
+            })?;
+        }
+        Ok(())
+    }
+
     pub(super) fn prune(&self, now: UnixMs, most: usize) -> Result<usize, JournalError> {
         let fault = |cause: fjall::Error| storage(&self.folder, &cause);
         let mut batch = self.database.batch();
@@ -94,6 +110,12 @@ impl DiskJournal {
             batch.remove(&self.verdicts, identity);
             if let Some(messages) = &self.messages {
                 batch.remove(messages, identity);
+                let kept = payload_path(&self.folder, identity);
+                if let Err(error) = std::fs::remove_file(&kept)
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    tracing::warn!(path = %kept.display(), %error, "a kept payload could not be deleted");
+                }
             }
             batch.remove(&self.expiry, key.clone());
             pruned += 1;
@@ -109,6 +131,25 @@ impl std::fmt::Debug for DiskJournal {
     }
 }
 
+/// Where the large payload of this message is kept: beside the folder, which belongs to the storage library alone.
+fn payload_path(folder: &Path, key: &[u8]) -> PathBuf {
+    let mut beside = folder.as_os_str().to_owned();
+    beside.push(".payloads");
+    PathBuf::from(beside).join(hex::encode(key))
+}
+
+/// Moves a file, by copying where the two places are on different disks.
+fn move_durably(from: &Path, to: &Path) -> std::io::Result<()> {
+    let parent = to.parent().unwrap_or(to);
+    std::fs::create_dir_all(parent)?;
+    if std::fs::rename(from, to).is_err() {
+        std::fs::copy(from, to)?;
+        std::fs::File::open(to)?.sync_all()?;
+        std::fs::remove_file(from)?;
+    }
+    std::fs::File::open(parent)?.sync_all()
+}
+
 /// The message id first: ids are UUIDv7, so that new keys lie together.
 fn key(sender: &EndpointId, message: MessageId) -> Vec<u8> {
     let mut key = message.0.to_vec();
@@ -122,7 +163,7 @@ fn expiry_key(at: UnixMs, key: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Statement length (2 bytes), statement, payload.
+/// Statement length (2 bytes), statement, payload; a large payload is a file of its own.
 fn stored_message(record: &JournalRecord) -> Vec<u8> {
     let length = u16::try_from(record.statement.len()).unwrap_or(u16::MAX);
     let mut bytes = Vec::with_capacity(2 + record.statement.len() + record.payload.len());
@@ -153,6 +194,7 @@ mod tests {
             forget_after: UnixMs(forget_after),
             statement: Bytes::from_static(b"statement"),
             payload: Bytes::from_static(b"payload"),
+            payload_file: None,
         }
     }
 

@@ -201,6 +201,7 @@ impl EndpointNode {
             Output::Event(Event::LinkUp { session, .. }) => self.release_early(now, session),
             Output::Event(Event::InvalidReceipt { why, .. }) => effects.push(Effect::InvalidReceipt(why)),
             Output::Event(_) | Output::Verify { .. } | Output::Resolved { .. } => {}
+            Output::Payload(order) => panic!("nobody sends large payloads here: {order:?}"),
         }
     }
 

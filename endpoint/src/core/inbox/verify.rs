@@ -4,7 +4,7 @@
 //! [`super::super::Core`] checks that it chose an endpoint attached on the link.
 
 use kernpost_codecs::digest::Digest;
-use kernpost_codecs::part::{Entry, Part};
+use kernpost_codecs::part::{Entry, LONGEST_INLINE_PAYLOAD, Part};
 use kernpost_codecs::statement::{self, Message, MessageRef, Receipt, StatementKind};
 use kernpost_codecs::time::SKEW_MS;
 use kernpost_codecs::{Code, UnixMs};
@@ -152,7 +152,8 @@ fn judge_content(entry: &Entry, message: &Message, now: UnixMs) -> Option<Code> 
         return Some(Code::EXPIRED);
     }
     if entry.hop.detached {
-        return Some(Code::OVERSIZED);
+        // Its digest is checked when it is whole (WIRE 9.7).
+        return (message.payload_len <= LONGEST_INLINE_PAYLOAD as u64).then_some(Code::BAD_STATEMENT);
     }
     let intact =
         message.payload_len == entry.payload.len() as u64 && Digest::of(&entry.payload) == message.payload_digest;

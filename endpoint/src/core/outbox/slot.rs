@@ -1,9 +1,11 @@
 //! One message in the outbox: what it is, where it stands, and what is known about its earlier attempts.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kernpost_codecs::digest::Digest;
+use kernpost_codecs::part::LONGEST_INLINE_PAYLOAD;
 use kernpost_codecs::{Ars, Class, Code, EndpointId, MessageId, ServiceKey};
 
 use crate::core::proof::{ReceiptProof, TreeProof};
@@ -52,9 +54,14 @@ pub(crate) struct Slot {
     pub leaf: Digest,
     pub statement: Bytes,
     pub payload: Bytes,
+    /// The payload is in this file.
+    pub file: Option<PathBuf>,
+    /// Bytes of the payload, wherever it is.
+    pub length: u64,
     pub destination: Destination,
     pub case: Option<CaseKey>,
     pub give_up_us: u64,
+    pub timeout_ms: u64,
     pub stage: Stage,
     pub attempts: u32,
     /// Consecutive attempts without success: the exponent of the backoff.
@@ -74,9 +81,19 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// What the message costs of a link's credit (WIRE 7.1); an ask carries no payload.
+    /// Whether its payload travels on a stream of its own (WIRE 6.2).
+    pub fn is_large(&self) -> bool {
+        self.length > LONGEST_INLINE_PAYLOAD as u64
+    }
+
+    /// Whether its next attempt is such an entry.
+    pub fn is_detached(&self) -> bool {
+        self.is_large() && !self.ask
+    }
+
+    /// What the message costs of a link's credit (WIRE 7.1); an ask and a detached entry carry no payload.
     pub fn credit_bytes(&self) -> u64 {
-        let payload = if self.ask { 0 } else { self.payload.len() };
+        let payload = if self.ask || self.is_large() { 0 } else { self.payload.len() };
         (self.statement.len() + payload) as u64 + kernpost_codecs::credit::SETTLEMENT_RESERVE
     }
 

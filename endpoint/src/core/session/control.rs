@@ -75,6 +75,7 @@ pub(crate) struct Greeting<'a> {
     pub clock: kernpost_codecs::UnixMs,
     pub directory: Vec<ZoneVersion>,
     pub software: &'a str,
+    pub largest_payload: u64,
 }
 
 impl Session {
@@ -88,7 +89,7 @@ impl Session {
             directory: greeting.directory,
             largest_frame_body: kernpost_codecs::frame::LONGEST_BODY as u64,
             largest_statement: kernpost_codecs::statement::LONGEST_RECEIPT as u64,
-            largest_payload: kernpost_codecs::part::LONGEST_INLINE_PAYLOAD as u64,
+            largest_payload: greeting.largest_payload,
             software: greeting.software.to_owned(),
         };
         self.send(&ControlFrame::Hello(hello));
@@ -216,6 +217,7 @@ impl Session {
             return Err(FrameFault::new(CloseCode::IdentityUnknown, "WIRE 3.1", text));
         }
         self.phase = Phase::Up;
+        self.largest_payload = hello.largest_payload;
         let clock_offset_ms = i64::try_from(hello.clock.0).unwrap_or(i64::MAX) - i64::try_from(now.wall.0).unwrap_or(0);
         self.events.push_back(SessionEvent::Up { directory: hello.directory, clock_offset_ms });
         Ok(())

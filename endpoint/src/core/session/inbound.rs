@@ -16,6 +16,10 @@ pub(crate) struct Inbound {
     next: [u64; 3],
     open: HashMap<Label, u64, foldhash::fast::RandomState>,
     deadlines: VecDeque<(u64, Label)>,
+    /// Detached entries, whose deadlines move with their progress (WIRE 9.5).
+    large: HashMap<Label, u64, foldhash::fast::RandomState>,
+    /// Detached entries that passed their deadline, until the core takes them.
+    late: Vec<Label>,
 }
 
 impl Inbound {
@@ -26,6 +30,8 @@ impl Inbound {
             next: [0; 3],
             open: HashMap::default(),
             deadlines: VecDeque::new(),
+            large: HashMap::default(),
+            late: Vec::new(),
         }
     }
 
@@ -38,18 +44,44 @@ impl Inbound {
     }
 
     /// An entry arrived that occupies `credit` bytes.
-    pub fn on_entry(&mut self, label: Label, credit: u64, deadline_us: u64) -> Result<(), FrameFault> {
+    pub fn on_entry(&mut self, label: Label, credit: u64, deadline_us: u64, detached: bool) -> Result<(), FrameFault> {
         if let Some(granted) = self.granted.get_mut(label.class.index()) {
             granted.on_received(credit)?;
         }
         self.open.insert(label, credit);
-        self.deadlines.push_back((deadline_us, label));
+        if detached {
+            self.large.insert(label, deadline_us);
+        } else {
+            self.deadlines.push_back((deadline_us, label));
+        }
         Ok(())
+    }
+
+    /// A large payload makes progress; false when its label is no longer open.
+    pub fn extend(&mut self, label: &Label, deadline_us: u64) -> bool {
+        match self.large.get_mut(label) {
+            Some(until) => {
+                *until = deadline_us;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a label was received and is no longer open.
+    pub fn was_settled(&self, label: &Label) -> bool {
+        self.next.get(label.class.index()).is_some_and(|next| label.sequence < *next) && !self.open.contains_key(label)
+    }
+
+    /// Detached entries that passed their deadline, each once.
+    pub fn take_late(&mut self) -> Vec<Label> {
+        std::mem::take(&mut self.late)
     }
 
     /// Settles a label; false when it was settled before or passed its deadline.
     pub fn settle(&mut self, label: &Label) -> bool {
         let Some(credit) = self.open.remove(label) else { return false };
+        self.large.remove(label);
         if let Some(granted) = self.granted.get_mut(label.class.index()) {
             granted.on_settled(credit);
         }
@@ -65,6 +97,12 @@ impl Inbound {
             self.deadlines.pop_front();
             self.settle(&label);
         }
+        let late: Vec<Label> =
+            self.large.iter().filter(|(_, until)| **until <= now_us).map(|(label, _)| *label).collect();
+        for label in late {
+            self.settle(&label);
+            self.late.push(label);
+        }
     }
 
     /// The next cumulative limit worth telling, for each class.
@@ -77,6 +115,7 @@ impl Inbound {
 
     /// The next deadline.
     pub fn poll_deadline(&self) -> Option<u64> {
-        self.deadlines.front().map(|(until, _)| *until)
+        let front = self.deadlines.front().map(|(until, _)| *until);
+        front.into_iter().chain(self.large.values().copied()).min()
     }
 }

@@ -7,9 +7,11 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use kernpost_codecs::digest::Digest;
+use kernpost_codecs::payload::WINDOW;
 use kernpost_codecs::settlement::Label;
-use kernpost_codecs::{Class, EndpointId, MessageId};
+use kernpost_codecs::{Class, EndpointId, FrameFault, MessageId};
 
+use crate::core::large::check_want;
 use crate::core::outgoing::Ticket;
 
 /// How long a label past its deadline keeps its subject, ms.
@@ -23,6 +25,16 @@ pub(crate) struct Sent {
     pub id: MessageId,
     pub leaf: Digest,
     pub statement: Bytes,
+}
+
+/// A detached entry: alone in its bundle, with a deadline that moves with its progress (WIRE 9.5).
+#[derive(Debug)]
+struct Large {
+    label: Label,
+    until_us: u64,
+    /// Offset of the latest WANT.
+    wanted: Option<u64>,
+    settled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +74,26 @@ struct SentLane {
 pub(crate) struct Outbound {
     lanes: [SentLane; 3],
     open: usize,
+    /// Bounded by [`crate::core::Limits::large_sending`], and those that settled until their deadline.
+    large: Vec<Large>,
+    /// Labels of large payloads that were wanted and no longer stand.
+    ended: Vec<Label>,
 }
 
 impl Outbound {
-    /// A bundle goes out; its entries are in the order of the tree.
-    pub fn on_sent(&mut self, class: Class, entries: Vec<Sent>, deadline_us: u64) {
+    /// A bundle goes out; its entries are in the order of the tree. A `large` one is one detached entry.
+    pub fn on_sent(&mut self, class: Class, entries: Vec<Sent>, deadline_us: u64, large: bool) {
         let open = entries.len();
         self.open += open;
         let Some(lane) = self.lanes.get_mut(class.index()) else { return };
         let sequence = lane.next;
         lane.next += 1;
-        lane.deadlines.push_back((deadline_us, sequence));
+        if large {
+            let label = Label { class, sequence, index: 0 };
+            self.large.push(Large { label, until_us: deadline_us, wanted: None, settled: false });
+        } else {
+            lane.deadlines.push_back((deadline_us, sequence));
+        }
         let entries = entries.into_iter().map(|sent| (State::Open, sent)).collect();
         lane.bundles.insert(sequence, SentBundle { entries, open });
     }
@@ -107,7 +128,12 @@ impl Outbound {
         *state = State::Settled;
         bundle.open -= 1;
         self.open -= 1;
-        Some(sent.clone())
+        let sent = sent.clone();
+        if let Some(large) = self.large.iter_mut().find(|large| large.label == *label) {
+            large.settled = true;
+            self.ended.extend(large.wanted.map(|_| *label));
+        }
+        Some(sent)
     }
 
     /// Labels whose deadline has passed: they count as undecided from now on.
@@ -140,7 +166,56 @@ impl Outbound {
                 lane.graces.push_back((until + GRACE_MS * 1_000, sequence));
             }
         }
+        self.time_out_large(now_us, &mut late);
         late
+    }
+
+    fn time_out_large(&mut self, now_us: u64, late: &mut Vec<Sent>) {
+        for large in self.large.extract_if(.., |large| large.until_us <= now_us) {
+            let Label { class, sequence, .. } = large.label;
+            let Some(lane) = self.lanes.get_mut(class.index()) else { continue };
+            if large.settled {
+                lane.bundles.remove(&sequence);
+                continue;
+            }
+            let Some(bundle) = lane.bundles.get_mut(&sequence) else { continue };
+            for (state, sent) in bundle.entries.iter_mut().filter(|(state, _)| *state == State::Open) {
+                *state = State::Late;
+                late.push(sent.clone());
+            }
+            self.open -= bundle.open;
+            bundle.open = 0;
+            lane.graces.push_back((now_us + GRACE_MS * 1_000, sequence));
+            self.ended.extend(large.wanted.map(|_| large.label));
+        }
+    }
+
+    /// Large payloads that are open.
+    pub fn large(&self) -> usize {
+        self.large.iter().filter(|large| !large.settled).count()
+    }
+
+    /// The payload of a label is wanted or was taken in up to `offset`, which moves its deadline: whether for the first time,
+    /// or `None` when that is nothing new or the label no longer stands.
+    pub fn on_want(&mut self, label: &Label, offset: u64, until_us: u64) -> Result<Option<bool>, FrameFault> {
+        let open = self.standing(label) == Standing::Open;
+        let Some(large) = self.large.iter_mut().find(|large| large.label == *label && !large.settled) else {
+            // Only what is open and inline cannot be wanted.
+            return if open { check_want(label, u64::MAX, 0).map(|()| None) } else { Ok(None) };
+        };
+        if let Some(earlier) = large.wanted {
+            check_want(label, offset, earlier.saturating_add(WINDOW))?;
+            if offset <= earlier {
+                return Ok(None);
+            }
+        }
+        large.until_us = until_us;
+        Ok(Some(large.wanted.replace(offset).is_none()))
+    }
+
+    /// Labels of large payloads that were wanted and no longer stand, each once.
+    pub fn take_ended(&mut self) -> Vec<Label> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Everything still open, when the link is gone.
@@ -157,7 +232,8 @@ impl Outbound {
     /// The next deadline.
     pub fn poll_deadline(&self) -> Option<u64> {
         let fronts = self.lanes.iter().flat_map(|lane| [lane.deadlines.front(), lane.graces.front()]);
-        fronts.flatten().map(|(until, _)| *until).min()
+        let large = self.large.iter().map(|large| large.until_us);
+        fronts.flatten().map(|(until, _)| *until).chain(large).min()
     }
 
     /// How many labels are open.
@@ -193,7 +269,7 @@ mod tests {
     #[test]
     fn a_label_settles_once() {
         let mut outbound = Outbound::default();
-        outbound.on_sent(Class::Interactive, vec![sent(0), sent(1)], 100);
+        outbound.on_sent(Class::Interactive, vec![sent(0), sent(1)], 100, false);
         assert!(outbound.settle(&label(0, 1)).is_some());
         assert!(outbound.settle(&label(0, 1)).is_none());
         assert_eq!(outbound.standing(&label(0, 1)), Standing::Late);
@@ -203,7 +279,7 @@ mod tests {
     #[test]
     fn a_label_never_used_is_unknown() {
         let mut outbound = Outbound::default();
-        outbound.on_sent(Class::Interactive, vec![sent(0)], 100);
+        outbound.on_sent(Class::Interactive, vec![sent(0)], 100, false);
         assert_eq!(outbound.standing(&label(1, 0)), Standing::Unknown);
         assert_eq!(outbound.standing(&label(0, 1)), Standing::Unknown);
     }
@@ -211,7 +287,7 @@ mod tests {
     #[test]
     fn what_is_open_at_its_deadline_is_late_and_keeps_its_subject_for_a_while() {
         let mut outbound = Outbound::default();
-        outbound.on_sent(Class::Interactive, vec![sent(0), sent(1)], 100);
+        outbound.on_sent(Class::Interactive, vec![sent(0), sent(1)], 100, false);
         outbound.settle(&label(0, 0));
         assert_eq!(outbound.poll_deadline(), Some(100));
         assert_eq!(outbound.handle_timeout(100).len(), 1);
@@ -224,8 +300,8 @@ mod tests {
     #[test]
     fn a_lost_link_leaves_exactly_what_was_open() {
         let mut outbound = Outbound::default();
-        outbound.on_sent(Class::Interactive, vec![sent(0), sent(1)], 100);
-        outbound.on_sent(Class::Bulk, vec![sent(2)], 100);
+        outbound.on_sent(Class::Interactive, vec![sent(0), sent(1)], 100, false);
+        outbound.on_sent(Class::Bulk, vec![sent(2)], 100, false);
         outbound.settle(&label(0, 0));
         let open: Vec<_> = outbound.drain().into_iter().map(|sent| sent.ticket.0).collect();
         assert_eq!(open, [1, 2]);

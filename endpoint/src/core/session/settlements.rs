@@ -24,6 +24,8 @@ pub(crate) struct Settlements {
     refusals: BTreeMap<(u64, Option<EndpointId>), (Detail, Vec<Label>)>,
     receipts: BTreeMap<usize, VecDeque<DueReceipt>>,
     credits: Vec<(Class, u64, u64)>,
+    /// The latest offset of each large payload being received.
+    wants: BTreeMap<Label, u64>,
 }
 
 /// With what receipts are signed.
@@ -44,12 +46,16 @@ impl Settlements {
         self.receipts.entry(receipt.issuer).or_default().push_back(receipt);
     }
 
+    pub fn want(&mut self, label: Label, offset: u64) {
+        self.wants.insert(label, offset);
+    }
+
     pub fn credit(&mut self, class: Class, entries: u64, bytes: u64) {
         self.credits.push((class, entries, bytes));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.refusals.is_empty() && self.receipts.is_empty() && self.credits.is_empty()
+        self.refusals.is_empty() && self.receipts.is_empty() && self.credits.is_empty() && self.wants.is_empty()
     }
 
     /// Writes everything that waits as whole frames; receipts that cannot be signed stay unsettled and are counted.
@@ -59,6 +65,9 @@ impl Settlements {
             while !due.is_empty() {
                 write_receipts(signer, signing, &mut due, ledger, out);
             }
+        }
+        for (label, offset) in std::mem::take(&mut self.wants) {
+            SettlementFrame::Want { label, offset }.encode(out);
         }
         for ((code, _), (detail, labels)) in std::mem::take(&mut self.refusals) {
             for labels in labels.chunks(MOST) {

@@ -14,6 +14,7 @@ use kernpost_codecs::{Ars, Code, EndpointId, LinkIdentity, MessageId, RouterId, 
 use kernpost_routing_table::model::{EndpointEntry, Grant, KeyEntry, Maintainers, RouteEntry, Scope};
 use kernpost_routing_table::{Directory, SerialFloor, Table, TrustAnchor, ZoneSnapshot, snapshot};
 
+use crate::core::PayloadOrder;
 use crate::core::*;
 
 pub const START: u64 = 1_800_000_000_000;
@@ -31,6 +32,7 @@ pub struct Process {
     pub core: Core,
     pub session: SessionId,
     pub outcomes: Vec<SendOutcome>,
+    pub payloads: Vec<PayloadOrder>,
     pub handed: Vec<Delivery>,
     pub events: Vec<Event>,
     pub journal: BTreeMap<(String, [u8; 16]), Earlier>,
@@ -188,6 +190,7 @@ impl Process {
             core,
             session: SessionId(0),
             outcomes: Vec::new(),
+            payloads: Vec::new(),
             handed: Vec::new(),
             events: Vec::new(),
             journal: BTreeMap::new(),
@@ -364,6 +367,7 @@ impl World {
                         process.journal.insert((record.sender.to_string(), record.message.0), record.verdict);
                         durable.push(record.id);
                     }
+                    Output::Payload(order) => process.payloads.push(order),
                     Output::Sent { message, .. } => process.sent.push(message),
                     Output::Finished { outcome, .. } => process.outcomes.push(*outcome),
                     Output::Event(event) => process.events.push(event),
