@@ -10,7 +10,7 @@
 //!
 //! Nobody is responsible for group 099. `de/office` is also listed for the link `branch`.
 
-use kernpost_codecs::{Assurance, EndpointId, LinkIdentity, Message, Role, RouterId, SigningKey};
+use kernpost_codecs::{Assurance, EndpointId, Hello, LinkIdentity, Message, Role, RouterId, SigningKey};
 use kernpost_routing_table::model::EndpointEntry;
 
 use crate::process::{Network, Settings};
@@ -136,6 +136,19 @@ impl Scene {
     pub async fn router_link(&self, name: &str, router: &str) -> Link {
         let id: RouterId = format!("de/router/{name}").parse().unwrap();
         self.link_as(&format!("router/{name}"), router_identity(name), Role::Router(id), router).await
+    }
+
+    /// The office attached by hand, taking large payloads; its transport lets only so many bytes of a stream come.
+    pub async fn narrow_office_at(&self, router: &str, stream_window: u32) -> Link {
+        let endpoint = wire_client::endpoint_with(self.tls("office"), |transport| {
+            transport.stream_receive_window(stream_window.into()).max_concurrent_uni_streams(300_u32.into());
+        });
+        let connecting = endpoint.connect(self.network.router(router).address, "::1").unwrap();
+        let connection = wire_client::within("the handshake", connecting).await.unwrap();
+        let hello = Hello { largest_payload: 2 << 30, ..wire_client::hello(Role::Endpoint) };
+        let mut link = Link::greet(connection, link_identity("office"), hello).await;
+        link.attach(&self.signer(&self.office)).await;
+        link
     }
 
     async fn link_as(&self, certificate: &str, identity: LinkIdentity, role: Role, router: &str) -> Link {

@@ -42,8 +42,14 @@ pub fn tls(roots_pem: &str, own: Option<&Credentials>) -> rustls::ClientConfig {
 
 /// A socket to dial from.
 pub fn endpoint(tls: rustls::ClientConfig) -> Endpoint {
+    endpoint_with(tls, |_| {})
+}
+
+/// A socket to dial from, with another transport configuration.
+pub fn endpoint_with(tls: rustls::ClientConfig, change: impl FnOnce(&mut TransportConfig)) -> Endpoint {
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let mut transport = TransportConfig::default();
+    change(&mut transport);
     transport.max_idle_timeout(Some(PATIENCE.try_into().unwrap())).keep_alive_interval(Some(PATIENCE / 6));
     config.transport_config(Arc::new(transport));
     let mut endpoint = Endpoint::client((Ipv6Addr::LOCALHOST, 0).into()).unwrap();

@@ -370,7 +370,8 @@ fn every_fault_of_a_configuration_is_said_with_its_place_and_what_to_do() {
 fn bad_input_is_refused_with_its_place_before_anything_is_sent_and_never_looks_like_an_outcome() {
     let scene = Scene::one_router();
     let portal = Desk::new(&scene, "portal", "portal", &[&scene.portal], &["r1"]);
-    let big = portal.file("big", vec![0; 65_537]);
+    let big = portal.file("big", "");
+    std::fs::File::options().write(true).open(&big).unwrap().set_len((2 << 30) + 1).unwrap();
     for (arguments, parts) in [
         (
             vec!["--service", FOR_OFFICE, "--jurisdiction", "1471300000X0"],
@@ -384,7 +385,7 @@ fn bad_input_is_refused_with_its_place_before_anything_is_sent_and_never_looks_l
         (vec!["--to", "Leipzig"], vec!["--to", "Leipzig"]),
         (vec!["--service", FOR_OFFICE], vec!["--service and --jurisdiction, or --to"]),
         (with(&TO_OFFICE, &["missing-file"]), vec!["cannot read the payload", "missing-file", "No such file"]),
-        (with(&TO_OFFICE, &[&big]), vec!["65537", "65536"]),
+        (with(&TO_OFFICE, &[&big]), vec!["2147483649", "2147483648"]),
         (with(&TO_OFFICE, &["--case", ""]), vec!["case", "1..=32"]),
         (with(&TO_OFFICE, &["--lifetime", "0"]), vec!["lifetime", "0 s"]),
         (with(&TO_OFFICE, &["--from", "de/nobody"]), vec!["de/nobody", "no [[endpoints]] entry"]),

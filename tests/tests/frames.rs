@@ -276,7 +276,8 @@ async fn streams_that_must_not_be_opened_close_the_link() {
     let mut cases = vec![
         ("a bundle lane twice".to_owned(), twice(1), LaneDuplicate),
         ("a second settlement lane".to_owned(), Break::Streams(vec![(3, Vec::new())]), LaneDuplicate),
-        ("a large payload".to_owned(), Break::Streams(vec![(4, vec![1, 0, 0, 0])]), UnexpectedFrame),
+        ("a large payload that nobody wanted".to_owned(), Break::Streams(vec![(4, vec![1, 0, 0, 0])]), UnexpectedFrame),
+        ("a large payload of a fourth class".to_owned(), Break::Streams(vec![(4, vec![3, 0, 0, 0])]), FrameMalformed),
     ];
     for kind in [5, 0x1f] {
         cases.push((format!("stream kind {kind:#x}"), Break::Streams(vec![(kind, Vec::new())]), UnexpectedFrame));
@@ -300,8 +301,7 @@ async fn a_settlement_for_a_label_never_used_closes_the_link() {
     let mut cases = Vec::new();
     for (name, bytes) in settlement_frames() {
         match name {
-            "SETTLE" | "RECEIPTS" => cases.push((name.to_owned(), Break::Settlement(bytes), LabelUnknown)),
-            "WANT" => cases.push((name.to_owned(), Break::Settlement(bytes), UnexpectedFrame)),
+            "SETTLE" | "RECEIPTS" | "WANT" => cases.push((name.to_owned(), Break::Settlement(bytes), LabelUnknown)),
             _ => {}
         }
     }

@@ -68,8 +68,17 @@ async fn what_is_too_long_is_refused_oversized() {
     let mut bundle = stage.scene.bundle(&[stage.good(), detached]);
     bundle.entries[1].flags = 0x02;
     stage
-        .check("a detached payload, which version 1 software here does not take", &bundle, &[Code(0), Code::OVERSIZED])
+        .check(
+            "a detached payload, whose recipient takes none above 65,536 bytes",
+            &bundle,
+            &[Code(0), Code::OVERSIZED],
+        )
         .await;
+    let mut small = stage.good();
+    small.payload.clear();
+    let mut bundle = stage.scene.bundle(&[stage.good(), small]);
+    bundle.entries[1].flags = 0x02;
+    stage.check("a detached payload below 65,537 bytes", &bundle, &[Code(0), Code::BAD_STATEMENT]).await;
     stage.scene.network.stop();
 }
 

@@ -7,12 +7,12 @@ use bytes::{Bytes, BytesMut};
 use kernpost_codecs::frame::{encode_frame, frame_type};
 use kernpost_codecs::{
     AttachToken, Attachment, Class, CloseCode, Code, ControlFrame, DirectoryVersion, EndpointId, Hello, Label,
-    LinkIdentity, Message, MessageId, MessageRef, Outcome, Part, ReceiptsBuilder, ReceiptsFrame, Role, RouterId,
-    Settle, SettlementFrame, SigningKey, Subject, varint,
+    LinkIdentity, Message, MessageId, MessageRef, Outcome, Part, PayloadHead, ReceiptsBuilder, ReceiptsFrame, Role,
+    RouterId, Settle, SettlementFrame, SigningKey, Subject, varint,
 };
 use quinn::{Connection, ConnectionError, SendStream};
 
-use super::reading::{self, Arrival, Inbox};
+use super::reading::{self, Arrival, FrameStream, Inbox};
 use super::settled::{Receipt, Settled};
 use super::{RawBundle, dial, within};
 use crate::process::wall;
@@ -73,6 +73,7 @@ pub struct Link {
     /// Message ids, senders and leaves of what was sent, for rebuilding receipts.
     sent: HashMap<Label, (EndpointId, MessageId, kernpost_codecs::Digest)>,
     settled: HashMap<Label, Settled>,
+    wants: VecDeque<(Label, u64)>,
     requests: u64,
 }
 
@@ -125,6 +126,7 @@ impl Link {
             passed_over: VecDeque::new(),
             sent: HashMap::new(),
             settled: HashMap::new(),
+            wants: VecDeque::new(),
             requests: 0,
         };
         for class in Class::ALL {
@@ -286,6 +288,33 @@ impl Link {
         outcomes
     }
 
+    /// The next WANT: label and offset.
+    pub async fn wanted(&mut self) -> (Label, u64) {
+        loop {
+            if let Some(wanted) = self.wants.pop_front() {
+                return wanted;
+            }
+            let frame = within("a WANT", self.inbox.settlements.recv()).await;
+            self.take_settlement(frame.unwrap_or_else(|| panic!("lost: {:?}", self.connection.close_reason())));
+        }
+    }
+
+    /// The next payload stream the router opens, its head read.
+    pub async fn payload(&mut self) -> (PayloadHead, FrameStream) {
+        let mut stream = within("a payload stream", self.inbox.payloads.recv()).await.expect("the link is up");
+        let head = within("its head", stream.payload_head()).await.expect("a head");
+        (head, stream)
+    }
+
+    /// Opens a payload stream.
+    pub async fn open_payload(&self, head: PayloadHead) -> SendStream {
+        let mut stream = within("a stream", self.connection.open_uni()).await.unwrap();
+        let mut bytes = BytesMut::new();
+        head.encode(&mut bytes);
+        stream.write_all(&bytes).await.unwrap();
+        stream
+    }
+
     /// Whether a label has settled as far as is known now.
     pub fn has_settled(&mut self, label: Label) -> bool {
         while let Ok(frame) = self.inbox.settlements.try_recv() {
@@ -303,6 +332,7 @@ impl Link {
                 }
             }
             SettlementFrame::Receipts(frame) => self.take_receipts(&frame),
+            SettlementFrame::Want { label, offset } => self.wants.push_back((label, offset)),
             other => panic!("an unexpected settlement frame: {other:?}"),
         }
     }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use kernpost_codecs::frame::frame_type;
 use kernpost_codecs::{
-    Class, ControlFrame, Frame, FrameDecoder, Label, LaneKind, MessageId, MessageRef, Part, SettlementFrame,
+    Class, ControlFrame, Frame, FrameDecoder, Label, LaneKind, MessageId, MessageRef, Part, PayloadHead,
+    PayloadHeadReader, SettlementFrame,
 };
-use quinn::{Connection, RecvStream};
+use quinn::{Connection, ReadError, RecvStream};
 use tokio::sync::{mpsc, watch};
 
 /// A stream read frame by frame.
@@ -38,6 +39,25 @@ impl FrameStream {
                 return Some(frame);
             }
             self.read().await?;
+        }
+    }
+
+    /// The head of a payload stream, after its kind.
+    pub async fn payload_head(&mut self) -> Option<PayloadHead> {
+        let mut reader = PayloadHeadReader::default();
+        loop {
+            if let Some(head) = reader.next(&mut self.decoder).unwrap() {
+                return Some(head);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// The next bytes of a payload; `None` at its end, `Err` when it was reset or the link is gone.
+    pub async fn payload_bytes(&mut self) -> Result<Option<Bytes>, ReadError> {
+        match self.decoder.take_chunk() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => Ok(self.stream.read_chunk(1 << 16, true).await?.map(|chunk| chunk.bytes)),
         }
     }
 
@@ -88,6 +108,7 @@ pub(super) struct Inbox {
     pub control: mpsc::UnboundedReceiver<ControlFrame>,
     pub arrivals: mpsc::UnboundedReceiver<Arrival>,
     pub settlements: mpsc::UnboundedReceiver<SettlementFrame>,
+    pub payloads: mpsc::UnboundedReceiver<FrameStream>,
     pub limits: watch::Receiver<Limits>,
 }
 
@@ -96,6 +117,7 @@ pub(super) struct Inbox {
 struct Sorting {
     arrivals: mpsc::UnboundedSender<Arrival>,
     settlements: mpsc::UnboundedSender<SettlementFrame>,
+    payloads: mpsc::UnboundedSender<FrameStream>,
     limits: watch::Sender<Limits>,
 }
 
@@ -104,10 +126,17 @@ pub(super) fn start(connection: &Connection, control: RecvStream) -> Inbox {
     let (to_control, of_control) = mpsc::unbounded_channel();
     let (arrivals, of_arrivals) = mpsc::unbounded_channel();
     let (settlements, of_settlements) = mpsc::unbounded_channel();
+    let (payloads, of_payloads) = mpsc::unbounded_channel();
     let (limits, of_limits) = watch::channel(Limits::default());
     tokio::spawn(read_control(FrameStream::new(control), to_control));
-    tokio::spawn(accept(connection.clone(), Sorting { arrivals, settlements, limits }));
-    Inbox { control: of_control, arrivals: of_arrivals, settlements: of_settlements, limits: of_limits }
+    tokio::spawn(accept(connection.clone(), Sorting { arrivals, settlements, payloads, limits }));
+    Inbox {
+        control: of_control,
+        arrivals: of_arrivals,
+        settlements: of_settlements,
+        payloads: of_payloads,
+        limits: of_limits,
+    }
 }
 
 async fn read_control(mut stream: FrameStream, frames: mpsc::UnboundedSender<ControlFrame>) {
@@ -129,6 +158,10 @@ async fn accept(connection: Connection, sorting: Sorting) {
 async fn read_lane(mut stream: FrameStream, sorting: Sorting) {
     let Some(kind) = stream.kind().await else { return };
     let lane = LaneKind::from_u64(kind).unwrap().expect("a router opens the lanes of version 1");
+    if lane == LaneKind::LargePayload {
+        let _ = sorting.payloads.send(stream);
+        return;
+    }
     let mut sequence = 0;
     while let Some(Frame { kind, body }) = stream.frame().await {
         // Whoever dropped the link no longer wants to know.
@@ -146,7 +179,7 @@ async fn read_lane(mut stream: FrameStream, sorting: Sorting) {
                 }
                 other => sorting.settlements.send(other).is_ok(),
             },
-            LaneKind::LargePayload => panic!("nobody asked for a large payload"),
+            LaneKind::LargePayload => unreachable!("handed on before"),
         };
     }
 }
