@@ -74,7 +74,7 @@ HOW TO READ THE RESULT
 
 OBJECTIVES
   name operator value, separated by commas; operators < <= = >= >. Latencies with their unit (us, ms, s): p50 p90 p99
-  p99.9 max one-way-p99 cpu-per-message. Counts: lost duplicates rejected refused expired undecided custody
+  p99.9 max others-p50 others-p99 one-way-p99 cpu-per-message. Counts: lost duplicates rejected refused expired undecided custody
   bad-accepted. Rates: rate offered. Percent: delivered refused-share cpu. Bytes: memory overhead-sender
   overhead-recipient. Plain: checks-per-message bundle-fill.
 

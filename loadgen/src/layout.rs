@@ -199,8 +199,12 @@ fn by_population(
 
 /// A directory of generated routes whose endpoints are our recipients.
 fn generated(scenario: &Scenario) -> Result<(Vec<RoutePlan>, Vec<RouteKey>)> {
-    let shape =
-        Shape { routes: scenario.network.routes.max(16), endpoints: scenario.network.recipients, ..Shape::MILLION };
+    let shape = Shape {
+        routes: scenario.network.routes.max(16),
+        endpoints: scenario.network.recipients,
+        zones: 1,
+        ..Shape::MILLION
+    };
     let generated = shape.generate()?;
     let targets = generated.route_keys(scenario.load.seed, TARGETS_BY_POPULATION);
     let targets = targets.into_iter().map(|(service, place)| (service.to_string(), place.to_string())).collect();

@@ -33,7 +33,9 @@ pub struct Measured {
     pub outcomes: Outcomes,
     /// From the intended start to the verified receipt. In a closed run from the actual start.
     pub latency_us: Summary,
-    /// Standard deviation of the same.
+    /// The same of messages to recipients that are not slow on purpose; none when nobody is.
+    pub others_us: Option<Summary>,
+    /// Standard deviation of `latency_us`.
     pub latency_deviation_us: f64,
     /// From the actual start to the verified receipt: what coordinated omission would have reported.
     pub service_us: Summary,
@@ -127,6 +129,10 @@ pub struct Outcomes {
     pub not_started: u64,
     /// Handed to a recipient more than once; none when the sink is elsewhere.
     pub duplicates: Option<u64>,
+    /// Entries sent, the whole run: more than messages when some were refused for a while and sent again.
+    pub attempts: u64,
+    /// Of these, resends of messages that may have arrived.
+    pub resends: u64,
     /// Codes of everything but deliveries, the whole run.
     pub codes: BTreeMap<String, u64>,
 }
@@ -396,6 +402,8 @@ impl Measured {
         values.set(Name::Fill, self.bundle_fill.sent);
         let busiest = self.routers.iter().filter_map(|router| router.cpu_cores).reduce(f64::max);
         let optional = [
+            (Name::OthersP50, self.others_us.map(|others| float(others.p50))),
+            (Name::OthersP99, self.others_us.map(|others| float(others.p99))),
             (Name::OneWayP99, self.one_way_us.map(|one_way| float(one_way.p99))),
             (Name::Duplicates, self.outcomes.duplicates.map(float)),
             (Name::BadAccepted, self.bad_signatures.map(|bad| float(bad.accepted))),

@@ -53,7 +53,10 @@ struct Gathered {
     first: Look,
     last: Look,
     before: Vec<Option<Page>>,
+    /// At the end of the measured time, when as much is under way as at its beginning.
     after: Vec<Option<Page>>,
+    /// When everything had settled.
+    settled: Vec<Option<Page>>,
     memory: Vec<Option<Memory>>,
     ledgers_balance: Option<bool>,
     bad_signatures: Option<BadSignatures>,
@@ -87,7 +90,7 @@ fn gather(stand: &mut Stand, scenario: &Scenario, live: &mut Live) -> Result<Gat
         other.tell(&Command::Start(start.clone()))?;
     }
     stand.source.tell(&Command::Start(start.clone()))?;
-    let (mut first, mut last, mut before) = (None, None, Vec::new());
+    let (mut first, mut last, mut before, mut after) = (None, None, Vec::new(), Vec::new());
     let mut watch = Watch::new(stand, scenario);
     let deadline = Instant::now()
         + HEAD_START
@@ -108,6 +111,7 @@ fn gather(stand: &mut Stand, scenario: &Scenario, live: &mut Live) -> Result<Gat
         }
         if last.is_none() && first.is_some() && now_us >= start.plan.length_us {
             last = Some(look(stand));
+            after = pages(&stand.routers);
         }
         match stand.source.answer(LOOK_EVERY)? {
             Some(Answer::Progress(progress)) => {
@@ -122,7 +126,7 @@ fn gather(stand: &mut Stand, scenario: &Scenario, live: &mut Live) -> Result<Gat
     };
     let last = last.unwrap_or_else(|| look(stand));
     let others = reports_of_others(stand)?;
-    let ledgers_balance = stand.ledgers_balance();
+    let ledgers_balance = stand.ledgers_balance(scenario.faults.slow.is_some());
     // A worker publishes about once a second, and when it falls idle.
     std::thread::sleep(PUBLISHED_WITHIN);
     Ok(Gathered {
@@ -133,7 +137,8 @@ fn gather(stand: &mut Stand, scenario: &Scenario, live: &mut Live) -> Result<Gat
         first: first.unwrap_or_default(),
         last,
         before,
-        after: pages(&stand.routers),
+        after,
+        settled: pages(&stand.routers),
         memory: stand.routers.iter().map(|router| router.pid.and_then(procfs::memory)).collect(),
         ledgers_balance,
         bad_signatures: others.0,

@@ -97,6 +97,8 @@ names! {
     P99 "p99" Time "Latency that 99 of 100 stay below.";
     P999 "p99.9" Time "Latency that 999 of 1,000 stay below.";
     Max "max" Time "The slowest message.";
+    OthersP50 "others-p50" Time "Latency of messages to recipients that are not slow on purpose, half of them.";
+    OthersP99 "others-p99" Time "The same, 99 of 100.";
     OneWayP99 "one-way-p99" Time "From the intended start until the sink had it, 99 of 100.";
     Lost "lost" Count "Messages without any outcome when everything had ended.";
     Duplicates "duplicates" Count "Messages handed to a recipient more than once.";

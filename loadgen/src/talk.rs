@@ -156,6 +156,8 @@ pub struct SourceResult {
     pub latency: Recorded,
     /// The same from the actual start: what a closed loop would have reported.
     pub service: Recorded,
+    /// From the intended start, of messages to recipients that are not slow on purpose.
+    pub others: Recorded,
     /// How late messages started although there was room for them, of those intended in the measured time.
     pub late: Recorded,
     /// Measured messages that started late because as many as allowed were under way.

@@ -10,6 +10,8 @@ use serde_json::Value;
 pub struct Ledger {
     /// Everything accepted has an outcome, and nothing is in flight.
     pub balanced: bool,
+    /// Everything accepted has an outcome or is in flight.
+    pub consistent: bool,
     /// Labels settled so far, whatever the outcome.
     pub settled: u64,
     /// As the router wrote it.
@@ -59,7 +61,13 @@ pub fn ledger(admin: &str) -> Result<Ledger> {
     let count = |name: &str| ledger.get(name).and_then(Value::as_u64).unwrap_or_default();
     let all: u64 = ledger.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_u64()).sum();
     let settled = all.saturating_sub(count("accepted") + count("in_flight"));
-    Ok(Ledger { balanced: count("accepted") == settled && count("in_flight") == 0, settled, shown: ledger.to_string() })
+    let consistent = ledger.get("balanced").and_then(Value::as_bool).unwrap_or(false);
+    Ok(Ledger {
+        consistent,
+        balanced: count("accepted") == settled && count("in_flight") == 0,
+        settled,
+        shown: ledger.to_string(),
+    })
 }
 
 fn status(admin: &str) -> Result<Value> {

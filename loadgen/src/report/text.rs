@@ -57,6 +57,14 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
         shown_count(counts.custody),
         shown_count(m.outcomes.lost),
     )?;
+    if m.outcomes.attempts > m.checks.messages {
+        writeln!(
+            page,
+            "             {} entries for {} messages of the whole run: busy recipients and resends",
+            shown_count(m.outcomes.attempts),
+            shown_count(m.checks.messages)
+        )?;
+    }
     if m.outcomes.not_started > 0 {
         writeln!(
             page,
@@ -72,6 +80,9 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
     }
     let since = if asked.shape == "closed" { "start" } else { "intended start" };
     latency(page, &format!("latency    {since} to verified receipt"), &m.latency_us)?;
+    if let Some(others) = &m.others_us {
+        latency(page, "           of these to recipients that are not slow on purpose", others)?;
+    }
     if asked.shape != "closed" {
         latency(page, "           actual start to receipt    ", &m.service_us)?;
     }

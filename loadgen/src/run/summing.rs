@@ -1,7 +1,5 @@
 //! From what was gathered to what is reported: differences, quotients, verdicts.
 
-use std::collections::BTreeMap;
-
 use super::{Gathered, Look, stages};
 use crate::bottleneck::{self, Signs};
 use crate::latencies::{Latencies, Recorded, Summary};
@@ -10,7 +8,7 @@ use crate::measured::{
     AllRouters, Asked, Checks, FORMAT, Fill, Generator, LinkBytes, Links, Measured, Outcomes, Rate, Router, float,
     ratio,
 };
-use crate::metrics_page::Page;
+use crate::metrics_page::{Labels, Page};
 use crate::procfs::{Cpu, Used};
 use crate::scenario::Scenario;
 use crate::schedule::Shape;
@@ -46,9 +44,12 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
             lost: source.measured.open(),
             not_started: source.intended.saturating_sub(source.measured.started),
             duplicates: gathered.sink.as_ref().map(|sink| sink.duplicates),
+            attempts: source.attempts,
+            resends: source.resends,
             codes: source.codes.clone(),
         },
         latency_us: latency.summary(),
+        others_us: scenario.faults.slow.map(|_| summary(&source.others)),
         latency_deviation_us: latency.deviation(),
         service_us: summary(&source.service),
         one_way_us: gathered.sink.as_ref().map(|sink| summary(&sink.one_way)),
@@ -67,7 +68,7 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
         exit_status: 0,
         routers,
     };
-    measured.stages = stages::of(&measured, scenario, &gathered.after);
+    measured.stages = stages::of(&measured, scenario, &gathered.settled);
     measured.slo = scenario.slo.judge(&measured.values());
     let missed = measured.slo.iter().any(|judgement| !judgement.met);
     let failed = !measured.checks.failures().is_empty() || measured.bad_signatures.is_some_and(|bad| bad.accepted > 0);
@@ -120,9 +121,33 @@ fn asked(scenario: &Scenario, stand: &Stand, self_contained: bool) -> Asked {
     }
 }
 
+/// The two pages of a router that are compared: both taken while messages flow, so that what is under way at one edge makes
+/// up for what is at the other. A run too short for the router to publish in between is compared with its rest.
+fn compared(gathered: &Gathered, number: usize) -> Option<(&Page, &Page)> {
+    let before = gathered.before.get(number)?.as_ref()?;
+    let after = gathered.after.get(number).and_then(Option::as_ref);
+    let moved = after.filter(|after| answered(after) > answered(before));
+    let after = moved.or_else(|| gathered.settled.get(number).and_then(Option::as_ref))?;
+    Some((before, after))
+}
+
+/// Entries with a receipt of their recipient.
+fn answered(page: &Page) -> f64 {
+    let receipted = |labels: &Labels| {
+        labels.get("outcome").is_some_and(|outcome| matches!(outcome.as_str(), "delivered" | "rejected"))
+    };
+    page.sum_where("kernpost_ledger_entries_total", receipted)
+}
+
+/// Messages that a router saw answered between both pages; none when there were none.
+fn messages(gathered: &Gathered, number: usize) -> Option<f64> {
+    let (before, after) = compared(gathered, number)?;
+    Some(answered(after) - answered(before)).filter(|messages| *messages > 0.0)
+}
+
 fn difference(gathered: &Gathered, number: usize, metric: &str) -> Option<f64> {
-    let page = |pages: &[Option<Page>]| pages.get(number).and_then(Option::as_ref).map(|page| page.sum(metric));
-    Some(page(&gathered.after)? - page(&gathered.before)?)
+    let (before, after) = compared(gathered, number)?;
+    Some(after.sum(metric) - before.sum(metric))
 }
 
 /// Samples count from 0 upwards and are whole.
@@ -139,20 +164,20 @@ fn router(number: usize, seen: &RouterSeen, gathered: &Gathered, window_s: f64, 
     let at = |look: &Look| look.routers.get(number).cloned().flatten();
     let used = used(at(&gathered.last).as_ref(), at(&gathered.first).as_ref());
     let sum = |metric: &str| difference(gathered, number, metric);
-    let entries = sum("kernpost_entries_received_total").filter(|entries| *entries > 0.0);
-    let per_entry = |metric: &str| sum(metric).zip(entries).map(|(value, entries)| value / entries);
+    let messages = messages(gathered, number);
+    let per_message = |metric: &str| sum(metric).zip(messages).map(|(value, messages)| value / messages);
     let memory = gathered.memory.get(number).copied().flatten();
     let routes =
-        gathered.after.get(number).and_then(Option::as_ref).map(|page| count(page.sum("kernpost_table_routes")));
+        gathered.settled.get(number).and_then(Option::as_ref).map(|page| count(page.sum("kernpost_table_routes")));
     Router {
         name: seen.name.clone(),
         cpu_us_per_message: used.as_ref().filter(|_| ended > 0).map(|used| float(used.total_ns) / 1e3 / float(ended)),
         cpu_cores: used.as_ref().map(|used| float(used.total_ns) / 1e9 / window_s),
         threads: used.iter().flat_map(|used| threads(used, window_s)).take(THREADS).collect(),
-        signature_checks_per_message: per_entry("kernpost_signature_checks_total"),
-        root_cache_hits_per_message: per_entry("kernpost_root_cache_hits_total"),
-        digest_checks_per_message: per_entry("kernpost_digest_checks_total"),
-        entries_received: entries.map(count),
+        signature_checks_per_message: per_message("kernpost_signature_checks_total"),
+        root_cache_hits_per_message: per_message("kernpost_root_cache_hits_total"),
+        digest_checks_per_message: per_message("kernpost_digest_checks_total"),
+        entries_received: sum("kernpost_entries_received_total").map(count),
         parts_received: sum("kernpost_parts_received_total").map(count),
         parts_sent: sum("kernpost_parts_sent_total").map(count),
         entries_waited: sum("kernpost_entries_waited_total").map(count),
@@ -179,7 +204,7 @@ fn all_routers(routers: &[Router]) -> AllRouters {
 }
 
 fn fill(source: &SourceResult, sink: Option<&SinkResult>, gathered: &Gathered) -> Fill {
-    let last = gathered.after.len().checked_sub(1);
+    let last = gathered.before.len().checked_sub(1);
     let forwarded = last.and_then(|last| {
         let entries = difference(gathered, last, "kernpost_entries_forwarded_total")?;
         let parts = difference(gathered, last, "kernpost_parts_sent_total")?;
@@ -194,17 +219,14 @@ fn fill(source: &SourceResult, sink: Option<&SinkResult>, gathered: &Gathered) -
 
 fn links(gathered: &Gathered, source: &SourceResult) -> Links {
     let payload = ratio(source.payload_bytes, source.measured.started);
-    let last = gathered.after.len().saturating_sub(1);
+    let last = gathered.before.len().saturating_sub(1);
     let at = |number: usize, part: &str| {
-        let fits = |labels: &BTreeMap<String, String>| labels.get("peer").is_some_and(|peer| peer.contains(part));
-        let before = gathered.before.get(number)?.as_ref()?;
-        let after = gathered.after.get(number)?.as_ref()?;
+        let fits = |labels: &Labels| labels.get("peer").is_some_and(|peer| peer.contains(part));
+        let (before, after) = compared(gathered, number)?;
         let bytes = |metric: &str| after.sum_where(metric, fits) - before.sum_where(metric, fits);
-        // Every entry that came in, asks and resends included, as far as it went on.
-        let entries =
-            difference(gathered, number, "kernpost_entries_received_total").filter(|entries| *entries > 0.0)?;
-        let to_router = bytes("kernpost_quic_received_bytes_total") / entries;
-        let from_router = bytes("kernpost_quic_sent_bytes_total") / entries;
+        let messages = messages(gathered, number)?;
+        let to_router = bytes("kernpost_quic_received_bytes_total") / messages;
+        let from_router = bytes("kernpost_quic_sent_bytes_total") / messages;
         (to_router + from_router > 0.0).then_some(LinkBytes {
             to_router_per_message: to_router,
             from_router_per_message: from_router,

@@ -29,6 +29,8 @@ pub struct Drawn {
     pub payload: Bytes,
     /// Whether the sink is to reject it.
     pub reject: bool,
+    /// Whether it goes to a recipient that is slow on purpose.
+    pub slow: bool,
 }
 
 /// Draws messages.
@@ -90,7 +92,7 @@ impl Drawing {
         let start = self.random.random_range(0..SLACK);
         let payload = self.noise.slice(start..start + length);
         let reject = self.rejected > 0.0 && self.random.random_bool(self.rejected);
-        Ok(Drawn { sender, service, jurisdiction, class: self.class(), payload, reject })
+        Ok(Drawn { sender, service, jurisdiction, class: self.class(), payload, reject, slow })
     }
 
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes")]

@@ -27,6 +27,8 @@ use crate::waiting::waker;
 
 /// From one progress line to the next, µs.
 const TELL_EVERY_US: u64 = 200_000;
+/// Marks a message to a recipient that is slow on purpose.
+const SLOW: u32 = 1 << 31;
 /// What could not be started when the plan ends is started within this, µs, or not at all.
 const START_GRACE_US: u64 = 5_000_000;
 /// Messages started, and outcomes taken, before the other is looked at again.
@@ -43,13 +45,14 @@ struct Run<'a> {
     finished: Vec<Finished>,
     /// Messages due now, on their way into one hand-over.
     due: Vec<Outgoing>,
-    /// By number: how long after its intended time a message started, µs.
+    /// By number: how long after its intended time a message started, µs; with [`SLOW`] when it goes to a slow recipient.
     delays: Vec<u32>,
     waker: Waker,
     book: Book,
     measured: Counts,
     latency: Latencies,
     service: Latencies,
+    others: Latencies,
     late: Latencies,
     interval: Latencies,
     held_back: u64,
@@ -96,6 +99,7 @@ pub fn run(
         measured: Counts::default(),
         latency: Latencies::new(),
         service: Latencies::new(),
+        others: Latencies::new(),
         late: Latencies::new(),
         interval: Latencies::new(),
         held_back: 0,
@@ -224,7 +228,8 @@ impl Run<'_> {
             self.late.record(started_us.saturating_sub(intended_us.max(self.full_at_us)));
             self.held_back += u64::from(self.full_at_us > intended_us);
         }
-        self.delays.push(u32::try_from(started_us.saturating_sub(intended_us)).unwrap_or(u32::MAX));
+        let delay = u32::try_from(started_us.saturating_sub(intended_us)).unwrap_or(SLOW).min(SLOW - 1);
+        self.delays.push(delay | if drawn.slow { SLOW } else { 0 });
         self.due.push(outgoing);
         Ok(())
     }
@@ -264,7 +269,8 @@ impl Run<'_> {
         let Marks { number, intended_us, .. } = Marks::of(id);
         let intended_us = u64::from(intended_us);
         let delay = usize::try_from(number).ok().and_then(|number| self.delays.get(number)).copied();
-        let started_us = intended_us + u64::from(delay.unwrap_or(0));
+        let slow = delay.is_some_and(|delay| delay & SLOW != 0);
+        let started_us = intended_us + u64::from(delay.unwrap_or(0) & !SLOW);
         let end = match &outcome {
             Ok(outcome) => End::from(outcome.outcome),
             Err(_) => End::NotTaken,
@@ -286,6 +292,9 @@ impl Run<'_> {
             self.measured.add(end);
             if matches!(end, End::Delivered | End::Rejected) {
                 self.latency.record(took_us);
+                if !slow {
+                    self.others.record(took_us);
+                }
                 self.service.record(now_us.saturating_sub(started_us));
             }
         }
@@ -342,6 +351,7 @@ impl Run<'_> {
             ended_in_window: self.ended_in_window,
             latency: self.latency.recorded(),
             service: self.service.recorded(),
+            others: self.others.recorded(),
             late: self.late.recorded(),
             held_back: self.held_back,
             codes: self.codes,
