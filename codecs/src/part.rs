@@ -158,21 +158,22 @@ impl Part {
     /// Appends a whole BUNDLE frame with the chosen entries, given as positions in [`entries`](Self::entries) (strictly
     /// increasing, not tree indices), each with the hop header it leaves with.
     ///
-    /// Returns how many of them, from the front, are in the frame: hop headers may have grown since the body was made, so
-    /// that two frames are needed. Call again with the rest. 0: the first entry alone fits no frame, which needs a payload
-    /// above the inline limit; nothing is appended.
+    /// Returns how many of them, from the front, are in the frame: its body stays at or below `most` bytes where that takes
+    /// more than one entry, and hop headers may have grown since the body was made. Call again with the rest. 0: the first
+    /// entry alone fits no frame, which needs a payload above the inline limit; nothing is appended.
     ///
     /// # Errors
     /// [`ProofFault`] when nothing is chosen, or positions are out of range or do not increase: a mistake of the caller.
     pub fn encode_chosen<'h>(
         &self,
         chosen: impl ExactSizeIterator<Item = (usize, &'h HopHeader)> + Clone,
+        most: usize,
         out: &mut BytesMut,
     ) -> Result<usize, ProofFault> {
         let mut take = chosen.len();
         loop {
             let frame = self.lay_out(chosen.clone().take(take))?;
-            if frame.length <= LONGEST_BODY {
+            if frame.length <= most.min(LONGEST_BODY) || (take == 1 && frame.length <= LONGEST_BODY) {
                 self.put_frame(&frame, out);
                 return Ok(take);
             }
@@ -194,7 +195,7 @@ impl Part {
         out: &mut BytesMut,
     ) -> Result<usize, ProofFault> {
         let hops: Vec<HopHeader> = positions.iter().map(|position| hop(*position)).collect();
-        self.encode_chosen(positions.iter().copied().zip(&hops), out)
+        self.encode_chosen(positions.iter().copied().zip(&hops), LONGEST_BODY, out)
     }
 
     fn lay_out<'h>(&self, chosen: impl ExactSizeIterator<Item = (usize, &'h HopHeader)>) -> Result<Frame, ProofFault> {

@@ -109,14 +109,34 @@ pub struct Loaded {
 /// # Errors
 /// Why the directory cannot be put into force.
 pub fn read(paths: &DirectoryPaths, now: UnixMs, generation: u64) -> Result<Loaded, DirectoryTrouble> {
-    let anchor = load_anchor(&paths.trust_anchor);
-    let floor = load_floor(&paths.floor());
-    let snapshots = load_snapshots(&paths.folder);
-    match (anchor, floor, snapshots) {
-        (Ok(anchor), Ok(floor), Ok(snapshots)) => verify(&anchor, snapshots, &floor, now, generation),
-        (anchor, floor, snapshots) => {
-            let errors = [anchor.err(), floor.err(), snapshots.err()];
-            Err(DirectoryTrouble::Sources(errors.into_iter().flatten().collect()))
+    let Files { anchor, floor, snapshots } = Files::read(paths)?;
+    let directory = Directory::verify_named(&anchor, snapshots, &floor, now)?;
+    let table = Table::compile(&directory, now, generation)?;
+    Ok(Loaded { directory, table })
+}
+
+/// What the files of a directory hold, not yet verified.
+struct Files {
+    anchor: TrustAnchor,
+    floor: SerialFloor,
+    /// By path.
+    snapshots: Vec<(String, Bytes)>,
+}
+
+impl Files {
+    fn read(paths: &DirectoryPaths) -> Result<Self, DirectoryTrouble> {
+        let anchor = load_anchor(&paths.trust_anchor);
+        let floor = load_floor(&paths.floor());
+        let snapshots = load_snapshots(&paths.folder);
+        match (anchor, floor, snapshots) {
+            (Ok(anchor), Ok(floor), Ok(snapshots)) => {
+                let named = snapshots.into_iter().map(|(path, bytes)| (path.display().to_string(), bytes));
+                Ok(Self { anchor, floor, snapshots: named.collect() })
+            }
+            (anchor, floor, snapshots) => {
+                let errors = [anchor.err(), floor.err(), snapshots.err()];
+                Err(DirectoryTrouble::Sources(errors.into_iter().flatten().collect()))
+            }
         }
     }
 }
@@ -128,19 +148,6 @@ pub fn read(paths: &DirectoryPaths, now: UnixMs, generation: u64) -> Result<Load
 pub fn read_last_good(paths: &DirectoryPaths, now: UnixMs, generation: u64) -> Result<Loaded, DirectoryTrouble> {
     let kept = DirectoryPaths { folder: paths.last_good(), ..paths.clone() };
     read(&kept, now, generation)
-}
-
-fn verify(
-    anchor: &TrustAnchor,
-    snapshots: Vec<(PathBuf, Bytes)>,
-    floor: &SerialFloor,
-    now: UnixMs,
-    generation: u64,
-) -> Result<Loaded, DirectoryTrouble> {
-    let named = snapshots.into_iter().map(|(path, bytes)| (path.display().to_string(), bytes));
-    let directory = Directory::verify_named(anchor, named, floor, now)?;
-    let table = Table::compile(&directory, now, generation)?;
-    Ok(Loaded { directory, table })
 }
 
 /// What came of looking for a new directory.
@@ -199,18 +206,19 @@ impl LiveDirectory {
         &self.directory
     }
 
-    /// Looks whether the folder has changed or a rule begins or ends. Call it every `directory.poll_ms`.
-    pub fn refresh(&mut self, now: UnixMs) -> Refresh {
+    /// Looks whether the folder has changed or a rule begins or ends. Call it every `directory.poll_ms`. Zones that have not
+    /// changed are taken over from the directory and from `in_force`, its table.
+    pub fn refresh(&mut self, in_force: &Table, now: UnixMs) -> Refresh {
         let prints = prints(&self.paths);
         if prints != self.seen {
             self.seen = prints;
-            return match self.take_new(now) {
+            return match self.take_new(in_force, now) {
                 Ok(refresh) => refresh,
                 Err(trouble) => Refresh::Refused(trouble),
             };
         }
         if self.valid_until.is_some_and(|until| until <= now) {
-            return match Table::compile(&self.directory, now, self.generation + 1) {
+            return match in_force.compile_after(&self.directory, now, self.generation + 1) {
                 Ok(table) => self.put_into_force(table),
                 Err(error) => Refresh::Refused(error.into()),
             };
@@ -218,14 +226,16 @@ impl LiveDirectory {
         Refresh::Unchanged
     }
 
-    fn take_new(&mut self, now: UnixMs) -> Result<Refresh, DirectoryTrouble> {
-        let loaded = read(&self.paths, now, self.generation + 1)?;
-        if loaded.directory.version() == self.directory.version() {
+    fn take_new(&mut self, in_force: &Table, now: UnixMs) -> Result<Refresh, DirectoryTrouble> {
+        let Files { anchor, floor, snapshots } = Files::read(&self.paths)?;
+        let directory = self.directory.verify_after(&anchor, snapshots, &floor, now)?;
+        if directory.version() == self.directory.version() {
             return Ok(Refresh::Unchanged);
         }
-        self.remember(&loaded.directory)?;
-        self.directory = loaded.directory;
-        Ok(self.put_into_force(loaded.table))
+        let table = in_force.compile_after(&directory, now, self.generation + 1)?;
+        self.remember(&directory)?;
+        self.directory = directory;
+        Ok(self.put_into_force(table))
     }
 
     fn put_into_force(&mut self, table: Table) -> Refresh {

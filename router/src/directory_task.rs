@@ -53,7 +53,7 @@ pub fn spawn(mut parts: DirectoryParts) -> io::Result<std::thread::JoinHandle<()
 
 impl DirectoryParts {
     fn look(&mut self, now: UnixMs) {
-        match self.live.refresh(now) {
+        match self.live.refresh(&self.published.current(), now) {
             Refresh::Unchanged => {
                 self.published.free_retired();
             }

@@ -148,7 +148,7 @@ async fn over_two_routers_a_backlog_for_x_is_busy_with_retry_after_and_does_not_
     for _ in 0..5 {
         let to_y = portal.send(&scene.bundle(&[scene.letter(&portal, FOR_Y)])).await;
         let arrival = provider.receive().await;
-        assert_eq!(recipients(&arrival), [scene.y.clone()]);
+        assert_eq!(recipients(&arrival), std::slice::from_ref(&scene.y));
         provider.receipts(&of_y, &arrival, Outcome::Delivered).await;
         assert!(portal.outcome(to_y.label(0)).await.is_delivered());
     }

@@ -23,13 +23,8 @@ use kernpost_router_core::{EngineOutput, LinkId};
 use kernpost_routing_table::Table;
 use kernpost_routing_table::generate::{BEGIN, Shape};
 
-#[path = "../../../tests/src/rig.rs"]
-mod rig;
-#[path = "../../../tests/src/world.rs"]
-mod world;
-
-use rig::Rig;
-use world::World;
+use kernpost_tests::rig::Rig;
+use kernpost_tests::world::World;
 
 /// Routes of the table that is looked up in: more would take callgrind minutes.
 const ROUTES: usize = 50_000;

@@ -55,7 +55,9 @@ impl LoadPrograms {
         let packages = ["kernpost-router", "kernpost-endpoint", "kernpost-loadgen", "kernpost-benches"];
         let mut command = cargo();
         command.args(["build", "--release", "--bins"]);
-        packages.iter().for_each(|package| drop(command.args(["--package", package])));
+        for package in packages {
+            command.args(["--package", package]);
+        }
         run(&mut command)?;
         let folder = target().join("release");
         let programs = Self { loadgen: folder.join("kernpost-loadgen"), relay: folder.join("relay-floor") };

@@ -101,9 +101,9 @@ impl TestDirectory {
         self.write_signed_by(2);
     }
 
-    fn start(&self) -> LiveDirectory {
+    fn start(&self) -> (LiveDirectory, Table) {
         let loaded = read(&self.paths(), NOW, 1).unwrap();
-        LiveDirectory::start(self.paths(), &loaded).unwrap()
+        (LiveDirectory::start(self.paths(), &loaded).unwrap(), loaded.table)
     }
 }
 
@@ -114,17 +114,17 @@ fn route_key() -> (ServiceKey, Ars) {
 #[test]
 fn a_new_serial_goes_live_and_survives_a_restart() {
     let mut test = TestDirectory::new(NOW);
-    let mut live = test.start();
-    assert!(matches!(live.refresh(NOW), Refresh::Unchanged));
+    let (mut live, in_force) = test.start();
+    assert!(matches!(live.refresh(&in_force, NOW), Refresh::Unchanged));
     test.zone.serial = 2;
     test.add_router("r3");
     test.write();
-    let Refresh::Live(table) = live.refresh(NOW) else {
+    let Refresh::Live(table) = live.refresh(&in_force, NOW) else {
         panic!("serial 2 goes live");
     };
     assert_eq!(table.generation(), 2);
     assert!(table.router("kern/router/r3").is_some());
-    assert!(matches!(live.refresh(NOW), Refresh::Unchanged));
+    assert!(matches!(live.refresh(&table, NOW), Refresh::Unchanged));
     let again = read_last_good(&test.paths(), NOW, 1).unwrap();
     assert_eq!(again.directory.version(), live.directory().version());
 }
@@ -145,39 +145,39 @@ fn an_older_serial_is_refused_even_after_a_restart() {
 #[test]
 fn a_refused_directory_changes_nothing_and_is_said_once() {
     let mut test = TestDirectory::new(NOW);
-    let mut live = test.start();
+    let (mut live, in_force) = test.start();
     let before = live.directory().version();
     test.zone.serial = 2;
     test.write_signed_by(1);
-    let Refresh::Refused(trouble) = live.refresh(NOW) else {
+    let Refresh::Refused(trouble) = live.refresh(&in_force, NOW) else {
         panic!("one signature is too few");
     };
     assert!(trouble.to_string().contains("signed by 1 of 2 maintainers"), "{trouble}");
-    assert!(matches!(live.refresh(NOW), Refresh::Unchanged));
+    assert!(matches!(live.refresh(&in_force, NOW), Refresh::Unchanged));
     assert_eq!(live.directory().version(), before);
     test.write();
-    assert!(matches!(live.refresh(NOW), Refresh::Live(_)));
+    assert!(matches!(live.refresh(&in_force, NOW), Refresh::Live(_)));
 }
 
 #[test]
 fn the_table_is_compiled_again_when_a_rule_ends() {
     let test = TestDirectory::new(NOW);
-    let mut live = test.start();
+    let (mut live, in_force) = test.start();
     let (service, jurisdiction) = route_key();
     let later = UnixMs(NOW.0 + DAY);
-    assert!(matches!(live.refresh(UnixMs(later.0 - 1)), Refresh::Unchanged));
-    let Refresh::Live(table) = live.refresh(later) else {
+    assert!(matches!(live.refresh(&in_force, UnixMs(later.0 - 1)), Refresh::Unchanged));
+    let Refresh::Live(table) = live.refresh(&in_force, later) else {
         panic!("the rule ends now");
     };
     assert_eq!(table.generation(), 2);
     assert!(table.lookup(service, jurisdiction).is_none());
-    assert!(matches!(live.refresh(later), Refresh::Unchanged));
+    assert!(matches!(live.refresh(&table, later), Refresh::Unchanged));
 }
 
 #[test]
 fn old_versions_are_served_after_a_restart_and_never_when_damaged() {
     let mut test = TestDirectory::new(NOW);
-    let live = test.start();
+    let (live, _) = test.start();
     let old = live.directory().clone();
     drop(live);
     test.zone.serial = 2;

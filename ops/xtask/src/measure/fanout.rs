@@ -72,8 +72,25 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     let programs = LoadPrograms::build_release()?;
     let (payload, rate) = (format!("{PAYLOAD}B"), format!("{RATE}/s"));
     let arguments = [
-        "--senders", "20", "--sender-links", "20", "--recipients", "1000", "--recipient-links", "1000", "--rate", &rate,
-        "--payload", &payload, "--duration", "3s", "--warm-up", "2s", "--router-set", "router.workers=1", "--router-set",
+        "--senders",
+        "20",
+        "--sender-links",
+        "20",
+        "--recipients",
+        "1000",
+        "--recipient-links",
+        "1000",
+        "--rate",
+        &rate,
+        "--payload",
+        &payload,
+        "--duration",
+        "3s",
+        "--warm-up",
+        "2s",
+        "--router-set",
+        "router.workers=1",
+        "--router-set",
         "limits.links=2048",
     ];
     let (mut floor, mut cpu, mut ratio, mut checks, mut bytes, mut against) =
@@ -107,7 +124,8 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     add(format!("router / relay at {RATE} messages/s; {shape}"), &ratio, "×", judged(8.0))?;
     add("router".to_owned(), &cpu, "µs CPU", None)?;
     add("relay".to_owned(), &floor, "µs CPU", None)?;
-    for (what, values) in [("CPU", &against), ("signature checks", &checks), ("bytes on the recipient's link", &bytes)] {
+    for (what, values) in [("CPU", &against), ("signature checks", &checks), ("bytes on the recipient's link", &bytes)]
+    {
         let off: Vec<f64> = values.iter().map(|ratio| (ratio - 1.0).abs() * 100.0).collect();
         add(format!("{what}, measured / formula"), values, "×", None)?;
         add(format!("{what}, off the formula by"), &off, "%", judged(25.0))?;

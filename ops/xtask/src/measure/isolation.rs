@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::load::{self, median};
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::{self, LoadPrograms};
 
 pub(super) const MEASURE: Measure = Measure {
     name: "isolation",
@@ -17,6 +17,10 @@ const SHORT_PAIRS: usize = 1;
 
 fn run(short: bool) -> Result<Vec<Reading>> {
     let programs = LoadPrograms::build_release()?;
+    let folder = tempfile::tempdir()?;
+    let calm_scenario = folder.path().join("calm.toml");
+    std::fs::write(&calm_scenario, calm()?)?;
+    let calm_scenario = calm_scenario.to_str().context("the temporary folder's name is no text")?;
     let mut readings = Vec::new();
     for routers in ["1", "2"] {
         let base = ["--routers", routers, "--duration", "3s", "--warm-up", "2s", "--slo", "lost=0"];
@@ -26,7 +30,7 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         for _ in 0..if short { SHORT_PAIRS } else { PAIRS } {
             let with = ["--scenario", "slow-authority", "--rate", &rate];
             let with = load::load(&programs, &[&with[..], &base].concat())?;
-            let without = ["--scenario", "slow-authority", "--no-slow", "--rate", &rate];
+            let without = ["--scenario", calm_scenario, "--rate", &rate];
             let without = load::load(&programs, &[&without[..], &base].concat())?;
             let others = |load: &load::Load| load.others_us.as_ref().map(|others| others.p99 / 1_000.0);
             let (beside, alone) = (others(&with).context(NO_OTHERS)?, others(&without).context(NO_OTHERS)?);
@@ -45,6 +49,17 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         }
     }
     Ok(readings)
+}
+
+/// The same scenario with a slow authority that answers as fast as anybody: the same messages go to the same endpoints.
+fn calm() -> Result<String> {
+    let file = workspace::root().join("ops/scenarios/slow-authority.toml");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut scenario: toml::Table = toml::from_str(&text)?;
+    let slow = scenario.get_mut("faults").and_then(|faults| faults.get_mut("slow"));
+    let slow = slow.and_then(toml::Value::as_table_mut).context("the scenario has no slow authority")?;
+    slow.insert("rate".to_owned(), toml::Value::Float(1_000_000.0));
+    Ok(toml::to_string(&scenario)?)
 }
 
 const NO_OTHERS: &str = "the result does not tell the others' latency apart";

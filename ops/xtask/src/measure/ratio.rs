@@ -53,7 +53,8 @@ fn run(case: &Case, short: bool) -> Result<Vec<Reading>> {
         let floor = load::relay(&programs, frame, 4, case.rate, 3)?;
         pairs.add(floor.cpu_us, load::load(&programs, &[&LINKS[..], &["--payload", &payload], &paced].concat())?)?;
         let floor = load::relay(&programs, frame, 4, 0, 3)?;
-        saturated.add(floor.cpu_us, load::load(&programs, &[&LINKS[..], &["--payload", &payload, "--max"]].concat())?)?;
+        saturated
+            .add(floor.cpu_us, load::load(&programs, &[&LINKS[..], &["--payload", &payload, "--max"]].concat())?)?;
     }
     let limit = (!short).then_some(Limit::AtMost(case.limit));
     let mut readings = pairs.readings(&format!("at {} messages/s", case.rate), limit)?;

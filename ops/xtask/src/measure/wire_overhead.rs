@@ -22,7 +22,8 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let load = load::load(&programs, &[&LINKS[..], &["--payload", "1KiB", "--rate", "25000/s"]].concat())?;
         sender.push(load.links.sender.as_ref().context("no bytes of the senders' link")?.overhead_per_message);
-        recipient.push(load.links.recipient.as_ref().context("no bytes of the recipients' links")?.overhead_per_message);
+        recipient
+            .push(load.links.recipient.as_ref().context("no bytes of the recipients' links")?.overhead_per_message);
         shape = load.shape();
     }
     let reading = |what: &str, values: &[f64], limit: f64| -> Result<Reading> {

@@ -111,7 +111,7 @@ impl Engine {
         while !rest.is_empty() {
             let mut bytes = BytesMut::new();
             let chosen = rest.iter().map(|(step, _)| (step.position, &step.hop));
-            let written = part.encode_chosen(chosen, &mut bytes).unwrap_or(0);
+            let written = part.encode_chosen(chosen, self.config.largest_bundle, &mut bytes).unwrap_or(0);
             let later = rest.split_off(written.max(1).min(rest.len()));
             if written == 0 {
                 // Cannot happen with admitted payloads; settled rather than lost.
