@@ -139,10 +139,12 @@ fn answered(page: &Page) -> f64 {
     page.sum_where("kernpost_ledger_entries_total", receipted)
 }
 
-/// Messages that a router saw answered between both pages; none when there were none.
-fn messages(gathered: &Gathered, number: usize) -> Option<f64> {
+/// What a router passed on between both pages: messages towards recipients, and answers back. When both differ, a backlog
+/// grew or shrank meanwhile; each direction is divided by its own. None when there was nothing.
+fn messages(gathered: &Gathered, number: usize) -> Option<(f64, f64)> {
     let (before, after) = compared(gathered, number)?;
-    Some(answered(after) - answered(before)).filter(|messages| *messages > 0.0)
+    let forwarded = difference(gathered, number, "kernpost_entries_forwarded_total")?;
+    Some((forwarded, answered(after) - answered(before))).filter(|(there, back)| *there > 0.0 && *back > 0.0)
 }
 
 fn difference(gathered: &Gathered, number: usize, metric: &str) -> Option<f64> {
@@ -165,7 +167,7 @@ fn router(number: usize, seen: &RouterSeen, gathered: &Gathered, window_s: f64, 
     let used = used(at(&gathered.last).as_ref(), at(&gathered.first).as_ref());
     let sum = |metric: &str| difference(gathered, number, metric);
     let messages = messages(gathered, number);
-    let per_message = |metric: &str| sum(metric).zip(messages).map(|(value, messages)| value / messages);
+    let per_message = |metric: &str| sum(metric).zip(messages).map(|(value, (there, _))| value / there);
     let memory = gathered.memory.get(number).copied().flatten();
     let routes =
         gathered.settled.get(number).and_then(Option::as_ref).map(|page| count(page.sum("kernpost_table_routes")));
@@ -224,9 +226,14 @@ fn links(gathered: &Gathered, source: &SourceResult) -> Links {
         let fits = |labels: &Labels| labels.get("peer").is_some_and(|peer| peer.contains(part));
         let (before, after) = compared(gathered, number)?;
         let bytes = |metric: &str| after.sum_where(metric, fits) - before.sum_where(metric, fits);
-        let messages = messages(gathered, number)?;
-        let to_router = bytes("kernpost_quic_received_bytes_total") / messages;
-        let from_router = bytes("kernpost_quic_sent_bytes_total") / messages;
+        let (there, back) = messages(gathered, number)?;
+        let (received, sent) = (bytes("kernpost_quic_received_bytes_total"), bytes("kernpost_quic_sent_bytes_total"));
+        // Messages come from senders and leave to everybody else; answers go the other way.
+        let (to_router, from_router) = if part == Part::Sender.prefix() {
+            (received / there, sent / back)
+        } else {
+            (received / back, sent / there)
+        };
         (to_router + from_router > 0.0).then_some(LinkBytes {
             to_router_per_message: to_router,
             from_router_per_message: from_router,

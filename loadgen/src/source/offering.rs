@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use kernpost_endpoint::client::{Finished, OutcomeQueue, Outcomes, Status, outcome_queue};
-use kernpost_endpoint::{Client, Outgoing, SendOutcome, client, offline};
+use kernpost_endpoint::{Client, Outgoing, SendError, SendOutcome, client, offline};
 use kernpost_routing_table::Table;
 
 use super::drawing::Drawing;
@@ -279,7 +279,9 @@ impl Run<'_> {
         if end != End::Delivered {
             let why = match &outcome {
                 Ok(outcome) => format!("{} {}", outcome.outcome.name(), outcome.code.name()),
-                Err(error) => error.to_string(),
+                Err(SendError::OutOfRange { field, .. }) => format!("not taken: {field} out of range"),
+                Err(SendError::IdInUse(_)) => "not taken: id in use".to_owned(),
+                Err(error) => format!("not taken: {error}"),
             };
             *self.codes.entry(why).or_default() += 1;
         }
