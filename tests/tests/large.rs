@@ -229,13 +229,15 @@ async fn a_payload_goes_on_after_its_recipient_was_started_again() {
     let (_, before) = play.partial().unwrap();
     assert!(before < LONG as u64, "all of it came before the recipient could be closed");
     play.office = started(play.office_desk.config(true)).await;
-    let first = metric(&play.scene, "r2", "large_payload_forwarded_bytes_total");
     let delivery = play.received().await;
     assert!(content(&delivery) == payload);
     delivery.accept().await.unwrap();
     assert_eq!(outcome(sent).await.outcome, FinalOutcome::Delivered);
-    let again = metric(&play.scene, "r2", "large_payload_forwarded_bytes_total") - first;
-    assert!(again <= LONG as u64 - before, "{again} bytes came again, {before} were here");
+    let total = wait_until("all of it is counted", || {
+        Some(metric(&play.scene, "r2", "large_payload_forwarded_bytes_total")).filter(|total| *total >= LONG as u64)
+    });
+    // What was under way when the recipient closed came twice, and nothing else.
+    assert!(total <= LONG as u64 + WINDOW, "{total} bytes in all, {before} were here at the restart");
     play.end().await;
 }
 
