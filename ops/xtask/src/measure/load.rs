@@ -117,7 +117,7 @@ pub fn load(programs: &LoadPrograms, arguments: &[&str]) -> Result<Load> {
     let status = command.stdout(std::process::Stdio::null()).status();
     let status = status.with_context(|| format!("cannot start {}", workspace::shown(&command)))?;
     let code = status.code().unwrap_or(3);
-    ensure!(code == 0 || code == GENERATOR_BOUND.into(), "{} ended with {status}", workspace::shown(&command));
+    ensure!(code == 0 || code == i32::from(GENERATOR_BOUND), "{} ended with {status}", workspace::shown(&command));
     let text = std::fs::read_to_string(&file).with_context(|| format!("no result in {}", file.display()))?;
     let load: Load = parse(&text)?;
     ensure!(load.outcomes.delivered > 0, "{} delivered no message", workspace::shown(&command));
