@@ -305,7 +305,11 @@ fn search(options: &Options, stand: &mut Stand, mut scenario: Scenario) -> Resul
         let measured = measured?;
         let kept_up = measured.rate.achieved_per_s >= KEPT_UP * measured.rate.offered_per_s;
         let met = measured.exit_status == 0 && kept_up;
-        println!("{:>9}  {}", if met { "met" } else { report::text::short(&measured) }, report::text::row(&measured));
+        report::say(&format!(
+            "{:>9}  {}",
+            if met { "met" } else { report::text::short(&measured) },
+            report::text::row(&measured)
+        ));
         // The lowest rate that missed decides whose limit it is.
         if !met && search.lowest_miss().is_none_or(|lowest| rate < lowest) {
             found.generator_bound = measured.limited.generator_bound();
@@ -324,12 +328,12 @@ fn search(options: &Options, stand: &mut Stand, mut scenario: Scenario) -> Resul
         report::write_json(path, &found)?;
     }
     match (found.best_per_s, found.generator_bound) {
-        (Some(best), false) => println!("highest rate that meets {}: {best:.0}/s", scenario.slo),
-        (Some(best), true) => println!(
+        (Some(best), false) => report::say(&format!("highest rate that meets {}: {best:.0}/s", scenario.slo)),
+        (Some(best), true) => report::say(&format!(
             "{best:.0}/s meets {}; above that the generator was the bottleneck, so the network's limit was not found",
             scenario.slo
-        ),
-        (None, _) => println!("no rate that was tried meets {}", scenario.slo),
+        )),
+        (None, _) => report::say(&format!("no rate that was tried meets {}", scenario.slo)),
     }
     Ok(match (found.best_per_s, found.generator_bound) {
         (_, true) => 2,
@@ -348,7 +352,7 @@ const KEPT_UP: f64 = 0.98;
 fn list_scenarios() -> Result<()> {
     for (name, text) in ready::READY {
         let scenario = file::parse(name, text)?;
-        println!("{name}\n    {}\n    requires {}\n", scenario.about, scenario.slo);
+        report::say(&format!("{name}\n    {}\n    requires {}\n", scenario.about, scenario.slo));
     }
     Ok(())
 }

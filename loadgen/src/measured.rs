@@ -258,6 +258,8 @@ pub struct Checks {
     pub sink_unique: Option<u64>,
     /// Whether the sink saw every message that has a receipt, and without undecided ones no other.
     pub sink_agrees: Option<bool>,
+    /// Messages that the sink saw and that are no part of the run, such as late ones of the run before.
+    pub sink_strange: Option<u64>,
     /// Messages that the sink saw twice. Has to be 0.
     pub sink_duplicates: Option<u64>,
     /// Whether every router's ledger balances with nothing in flight; none when none can be asked.

@@ -1,5 +1,6 @@
 //! What came of it, for people and for programs.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -21,7 +22,12 @@ pub fn write_json(path: &Path, measured: &impl serde::Serialize) -> Result<()> {
 
 /// Prints a run for people.
 pub fn print(measured: &Measured) {
-    println!("{}", text::page(measured));
+    say(&text::page(measured));
+}
+
+/// Prints a line. Whoever closed standard output does not want it; files are written all the same.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(test)]

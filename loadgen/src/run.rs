@@ -26,6 +26,8 @@ const HEAD_START: Duration = Duration::from_millis(300);
 const GRACE: Duration = Duration::from_secs(3);
 /// How often answers are looked for, and at most how late the measured time's edges are met.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often a beginning is agreed upon anew when the sink confirmed it too late.
+const AGREEMENTS: usize = 10;
 /// A child reports within this after the end of a run.
 const REPORTED_WITHIN: Duration = Duration::from_secs(60);
 /// Moments shorter than this, µs, are not part of the series.
@@ -74,18 +76,8 @@ pub fn run(stand: &mut Stand, scenario: &Scenario, self_contained: bool, live: &
 
 fn gather(stand: &mut Stand, scenario: &Scenario, live: &mut Live) -> Result<Gathered> {
     stand.runs = stand.runs.wrapping_add(1);
-    let plan = scenario.schedule();
-    let start = Start {
-        run: stand.runs,
-        at_us: mono_us() + micros(HEAD_START),
-        warm_up_us: micros(scenario.load.warm_up),
-        drain_us: micros(scenario.load.timeout.saturating_add(GRACE)),
-        plan,
-    };
     let began = jiff::Timestamp::now();
-    if let Some(sink) = stand.sink.as_mut() {
-        sink.tell(&Command::Start(start.clone()))?;
-    }
+    let start = agreed(stand, scenario)?;
     for other in &mut stand.others {
         other.tell(&Command::Start(start.clone()))?;
     }
@@ -144,6 +136,27 @@ fn gather(stand: &mut Stand, scenario: &Scenario, live: &mut Live) -> Result<Gat
         bad_signatures: others.0,
         reconnects: others.1,
     })
+}
+
+/// When the run begins: the sink has confirmed it before the first message can reach it.
+fn agreed(stand: &mut Stand, scenario: &Scenario) -> Result<Start> {
+    for _ in 0..AGREEMENTS {
+        let start = Start {
+            run: stand.runs,
+            at_us: mono_us() + micros(HEAD_START),
+            warm_up_us: micros(scenario.load.warm_up),
+            drain_us: micros(scenario.load.timeout.saturating_add(GRACE)),
+            plan: scenario.schedule(),
+        };
+        if let Some(sink) = stand.sink.as_mut() {
+            sink.tell(&Command::Start(start.clone()))?;
+            sink.wait_ready(REPORTED_WITHIN)?;
+        }
+        if mono_us() + micros(HEAD_START) / 3 < start.at_us {
+            return Ok(start);
+        }
+    }
+    bail!("the sink takes longer than {} ms to begin a run; this machine is too busy", HEAD_START.as_millis())
 }
 
 /// What the forger and the storm counted.

@@ -77,6 +77,7 @@ fn serve(job: &Path, out: &mut impl std::io::Write) -> Result<()> {
                 before = totals(&clients);
                 *tally.lock().unwrap_or_else(PoisonError::into_inner) =
                     Tally { start: Some(start), ..Tally::default() };
+                talk::say(out, &Answer::Ready)?;
             }
             Command::Report => {
                 let result = result(&tally.lock().unwrap_or_else(PoisonError::into_inner), &clients, before);

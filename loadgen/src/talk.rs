@@ -106,7 +106,7 @@ pub enum Command {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Connected and attached.
+    /// Connected and attached; from the sink also: what comes from now on belongs to the run.
     Ready,
     /// Several times a second during a run, from the source.
     Progress(Progress),

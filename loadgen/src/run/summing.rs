@@ -308,6 +308,7 @@ fn checks(gathered: &Gathered) -> Checks {
         recheck_failures: source.recheck_failures,
         sink_unique: sink.map(|sink| sink.unique.count),
         sink_agrees: agrees,
+        sink_strange: sink.map(|sink| sink.strange),
         sink_duplicates: sink.map(|sink| sink.duplicates),
         ledgers_balance: gathered.ledgers_balance.filter(|_| source.all.open() == 0),
     }
