@@ -22,7 +22,7 @@ use crate::part::{
 use crate::settlement::Label;
 use crate::statement::{LONGEST_PROBLEM, ReceiptRef};
 use crate::time::UnixMs;
-use crate::tree::{PartialTree, ProofFault, leaf_hash};
+use crate::tree::{PartialTree, ProofFault, leaf_hash, proof_fits};
 use crate::varint;
 
 /// What a frame fault of this body names.
@@ -120,9 +120,14 @@ impl ReceiptsFrame {
         self.put_frame(self.entries.len(), &entries, &self.siblings, out);
     }
 
-    /// Whether the frame stays within the frame limit whatever labels it gets.
+    /// Whether the frame may be passed on as a whole: indices and number of siblings fit a tree, and the frame stays within
+    /// the frame limit whatever labels it gets.
     #[must_use]
     pub fn fits_relabelled(&self) -> bool {
+        let indices: SmallVec<[u16; 64]> = self.entries.iter().map(|entry| entry.index).collect();
+        if !proof_fits(self.tree_size, &indices, &self.siblings) {
+            return false;
+        }
         let entries: usize = self.entries.iter().map(ReceiptEntry::longest).sum();
         self.front_len() + varint::len(self.entries.len() as u64) + entries + siblings_len(self.siblings.len())
             <= LONGEST_BODY

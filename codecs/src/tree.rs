@@ -7,7 +7,7 @@ mod partial;
 mod path;
 
 pub use partial::PartialTree;
-pub(crate) use partial::{Leaf, Siblings};
+pub(crate) use partial::{Leaf, Siblings, proof_fits};
 pub use path::root_from_path;
 
 use crate::digest::Digest;

@@ -352,12 +352,12 @@ fn what_a_killed_recipient_had_not_journalled_is_handed_over_again_and_says_so()
 fn every_fault_of_a_configuration_is_said_with_its_place_and_what_to_do() {
     let scene = Scene::one_router();
     let portal = Desk::new(&scene, "portal", "portal", &[&scene.portal], &["r1"]);
-    std::fs::remove_file(portal.path("de_portal.pem")).unwrap();
+    std::fs::remove_file(portal.path("de_portal-0.pem")).unwrap();
     portal.edit(|text| text.replace("[::1]", "nowhere").replace("\"de/portal\"", "\"DE/portal\""));
     let sent = portal.send(&TO_OFFICE, HELLO).expect(1);
     sent.complains(&["kernpost.toml cannot be used", "DE/portal"]);
     portal.edit(|text| text.replace("DE/portal", "de/portal"));
-    portal.send(&TO_OFFICE, HELLO).expect(1).complains(&["de/portal", "key", "de_portal.pem", "No such file"]);
+    portal.send(&TO_OFFICE, HELLO).expect(1).complains(&["de/portal", "key", "de_portal-0.pem", "No such file"]);
     portal.edit(|text| format!("retries = 7\n{text}"));
     let sent = portal.send(&TO_OFFICE, HELLO).expect(1);
     sent.complains(&["kernpost.toml", "line 1", "retries", "expected one of", "endpoints"]);

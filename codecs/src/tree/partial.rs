@@ -53,6 +53,33 @@ struct At {
     hi: u16,
 }
 
+/// Whether `siblings` are as many as a part with the entries at `indices` of a tree of `size` leaves needs: all of
+/// [`PartialTree::from_part`] that can be said without hashing.
+pub(crate) fn proof_fits(size: u16, indices: &[u16], siblings: &[Digest]) -> bool {
+    if check_indices(size, indices.iter().copied()).is_err() {
+        return false;
+    }
+    match siblings {
+        [] if size == MIN_TREE_SIZE && indices == [0] => true,
+        [sent] if size == MIN_TREE_SIZE && indices == [0] => *sent != EMPTY_LEAF,
+        _ => needed(0, size, indices) == siblings.len(),
+    }
+}
+
+/// Maximal subtrees of lo..hi without an entry. Depth is at most log2(256) + 1.
+fn needed(lo: u16, hi: u16, indices: &[u16]) -> usize {
+    if indices.is_empty() {
+        return 1;
+    }
+    // Every leaf is an entry: nothing is missing below.
+    if indices.len() == usize::from(hi - lo) {
+        return 0;
+    }
+    let middle = lo + split(hi - lo);
+    let (left, right) = indices.split_at(indices.partition_point(|index| *index < middle));
+    needed(lo, middle, left) + needed(middle, hi, right)
+}
+
 impl PartialTree {
     /// Recomputes the root of a tree of `size` leaves from `entries` (index, leaf hash) and `siblings`, exactly the
     /// hashes of the maximal subtrees without an entry, left to right. The implied leaf of a lone entry is added.
@@ -331,6 +358,33 @@ mod tests {
                 let sub = PartialTree::from_part(whole.size(), &pick(&leaves, &smaller), &again).unwrap();
                 prop_assert_eq!(sub.root(), whole.root());
             }
+        }
+
+        #[test]
+        fn what_fits_without_hashing_is_what_can_be_rebuilt(
+            size in 0_u16..=40, given in proptest::collection::vec(0_u16..42, 0..12), sorted in any::<bool>(),
+            siblings in 0_usize..8, empty in any::<bool>(),
+        ) {
+            let mut given = given;
+            if sorted {
+                given.sort_unstable();
+                given.dedup();
+            }
+            let entries: Vec<(u16, Digest)> = given.iter().map(|index| (*index, leaf_hash(&index.to_be_bytes()))).collect();
+            // Every number of siblings up to what any of these trees could need, and the implied leaf.
+            for count in [siblings, siblings + 1, given.len() * 6] {
+                let hash = if empty { EMPTY_LEAF } else { leaf_hash(b"sibling") };
+                let siblings = vec![hash; count];
+                let rebuilt = PartialTree::from_part(size, &entries, &siblings).is_ok();
+                prop_assert_eq!(proof_fits(size, &given, &siblings), rebuilt);
+            }
+        }
+
+        #[test]
+        fn a_whole_proof_fits_without_hashing((size, subset, _keep, salt) in sizes_and_subsets()) {
+            let whole = Tree::new(&leaves(size, salt)).unwrap().into_partial();
+            let proof = whole.multi_proof(&subset).unwrap();
+            prop_assert!(proof_fits(whole.size(), &subset, &proof));
         }
 
         #[test]
