@@ -13,7 +13,7 @@ pub(super) const MEASURE: Measure = Measure {
     run,
 };
 
-const RUNS: usize = 10;
+const RUNS: usize = 6;
 const SHORT_RUNS: usize = 1;
 /// Fill below which a comparison says nothing about bundles.
 const LEAST_FILL: f64 = 64.0;
