@@ -13,13 +13,13 @@ use crate::workspace::LoadPrograms;
 pub(super) const RATIO_256: Measure = Measure {
     name: "ratio-256",
     what: "router CPU of a 256 B message against the relay floor, 1 sender, 4 recipients, one router, 1 worker",
-    run: |short| run(&Case { payload: 256, rate: 40_000, limit: 3.0 }, short),
+    run: |short| run(&Case { payload: 256, rate: 50_000, limit: 3.0 }, short),
 };
 
 pub(super) const RATIO_1K: Measure = Measure {
     name: "ratio-1k",
     what: "router CPU of a 1 KiB message against the relay floor, 1 sender, 4 recipients, one router, 1 worker",
-    run: |short| run(&Case { payload: 1_024, rate: 25_000, limit: 2.0 }, short),
+    run: |short| run(&Case { payload: 1_024, rate: 40_000, limit: 2.0 }, short),
 };
 
 pub(super) const RATIO_64K: Measure = Measure {

@@ -20,7 +20,7 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     let programs = LoadPrograms::build_release()?;
     let (mut sender, mut recipient, mut shape) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
-        let load = load::load(&programs, &[&LINKS[..], &["--payload", "1KiB", "--rate", "25000/s"]].concat())?;
+        let load = load::load(&programs, &[&LINKS[..], &["--payload", "1KiB", "--rate", "40000/s"]].concat())?;
         sender.push(load.links.sender.as_ref().context("no bytes of the senders' link")?.overhead_per_message);
         recipient
             .push(load.links.recipient.as_ref().context("no bytes of the recipients' links")?.overhead_per_message);
