@@ -198,7 +198,7 @@ impl Worker {
                 self.engine.borrow_mut().handle_cross_refused(refused.into_inner());
             }
             Err(_) => {
-                // Beyond the bound of `channels.rs`, or that worker is gone: its labels end at their deadline.
+                // Beyond the bound of `channels.rs`, or that worker is gone. The upstream labels stay open until their link ends.
                 tracing::error!(worker = to.0, "a settlement found no room to cross: report this");
             }
         }

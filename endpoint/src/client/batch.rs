@@ -7,7 +7,7 @@ use kernpost_codecs::MessageId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::driver::{Input, OutcomeSender};
-use super::{Client, Delivery, DeliverySink, Ended};
+use super::{Client, Delivery, DeliverySink, Ended, held_bytes};
 use crate::core::{Outgoing, SendError, SendOutcome, Verdict};
 
 /// Where outcomes of messages go that were sent together. Cheap to clone.
@@ -80,11 +80,9 @@ impl Client {
     /// # Errors
     /// [`SendError::Closing`] when the client has ended: what was handed over until then may still get an outcome.
     pub async fn send_all(&self, messages: Vec<Outgoing>, outcomes: &OutcomeQueue) -> Result<(), SendError> {
-        let mut rest = messages.into_iter();
-        // A step takes its room at once, so it must never need more than there is.
-        let most = MOST.min(self.message_room_total);
+        let mut rest = messages.into_iter().peekable();
         loop {
-            let messages: Vec<Outgoing> = rest.by_ref().take(most).collect();
+            let messages = self.step(&mut rest);
             if messages.is_empty() {
                 return Ok(());
             }
@@ -92,6 +90,23 @@ impl Client {
             let input = Input::Send { messages, room, outcomes: OutcomeSender::Queue(outcomes.0.clone()) };
             self.inputs.send(input).await.map_err(|_| SendError::Closing)?;
         }
+    }
+
+    /// As many messages as are handed over at once. They take their room at once too, so it must never be more than there is; a
+    /// message larger than all of it goes alone.
+    fn step(&self, rest: &mut std::iter::Peekable<impl Iterator<Item = Outgoing>>) -> Vec<Outgoing> {
+        let most = MOST.min(self.message_room_total);
+        let (mut step, mut bytes) = (Vec::new(), 0_u32);
+        while step.len() < most
+            && let Some(next) = rest.peek()
+        {
+            bytes = bytes.saturating_add(held_bytes(next));
+            if bytes > self.byte_room_total && !step.is_empty() {
+                break;
+            }
+            step.extend(rest.next());
+        }
+        step
     }
 
     /// The next messages, at most `most`, appended to `into`; says how many. 0: the client has ended or does not receive.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -88,7 +89,7 @@ impl Partials {
     /// The folder cannot be made.
     pub fn open(folder: Option<PathBuf>, quota: u64, keep_ms: u64) -> io::Result<Self> {
         if let Some(folder) = &folder {
-            fs::create_dir_all(folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let partials = Self { folder, quota, keep: Duration::from_millis(keep_ms), state: Mutex::default() };
         partials.expire(SystemTime::now());
@@ -109,7 +110,7 @@ impl Partials {
             settled: false,
         };
         if let Some(path) = self.path(leaf) {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
             partial.bytes = Place::File(file);
         }
         partial.hash_again()?;
@@ -132,8 +133,9 @@ impl Partials {
 
     /// Takes its share of the quota; the oldest that nobody works on make room. Gives what memory kept of it.
     fn reserve(&self, leaf: Digest, length: u64) -> Result<Option<Vec<u8>>, OpenFault> {
-        let idle = self.idle_files(leaf);
+        // Held to the end: a file found idle must not be begun before it is removed.
         let mut state = self.state();
+        let idle = self.idle_files(&state, leaf);
         if state.active.contains_key(&leaf) {
             return Err(OpenFault::Full);
         }
@@ -164,10 +166,10 @@ impl Partials {
     }
 
     /// Files nobody works on, without this leaf's, the oldest first.
-    fn idle_files(&self, leaf: Digest) -> Vec<(PathBuf, u64, SystemTime)> {
+    fn idle_files(&self, state: &State, leaf: Digest) -> Vec<(PathBuf, u64, SystemTime)> {
         let Some(folder) = &self.folder else { return Vec::new() };
         let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-        let active: Vec<PathBuf> = self.state().active.keys().filter_map(|leaf| self.path(*leaf)).collect();
+        let active: Vec<PathBuf> = state.active.keys().filter_map(|leaf| self.path(*leaf)).collect();
         let own = self.path(leaf);
         let mut idle: Vec<_> = entries
             .flatten()
@@ -183,11 +185,12 @@ impl Partials {
     }
 
     /// Deletes what nobody has worked on for longer than partials are kept.
-    fn expire(&self, now: SystemTime) {
+    pub fn expire(&self, now: SystemTime) {
         let keep = self.keep;
         let old = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age > keep);
-        self.state().memory.retain(|_, (_, at)| !old(at));
-        for (path, _, at) in self.idle_files(Digest([0; 32])) {
+        let mut state = self.state();
+        state.memory.retain(|_, (_, at)| !old(at));
+        for (path, _, at) in self.idle_files(&state, Digest([0; 32])) {
             if old(&at) {
                 remove(&path);
             }

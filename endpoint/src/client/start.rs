@@ -24,6 +24,8 @@ use super::{Client, Delivery};
 use crate::core::{Core, CoreConfig, DirectoryFrom, EndpointSetup, Limits, LinkSetup};
 use crate::journal::{DiskJournal, Journal, JournalError, JournalThreads, MemoryJournal, SentLog};
 
+/// How often partial payloads are looked through.
+const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 /// Inputs that may wait for the driver.
 const INPUTS: usize = 4_096;
 /// Messages handed to the application and not yet taken by it.
@@ -179,7 +181,9 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
             if let Some((path, anchor)) = folder {
                 tokio::spawn(watch_folder(path, anchor, floor, inputs.clone()));
             }
-            let payloads = Payloads::new(Arc::new(pieces.partials), inputs.clone());
+            let partials = Arc::new(pieces.partials);
+            tokio::spawn(expire_partials(Arc::downgrade(&partials)));
+            let payloads = Payloads::new(partials, inputs.clone());
             let parts = Parts {
                 core: pieces.core,
                 payloads,
@@ -204,6 +208,17 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
     };
     std::thread::Builder::new().name("kp-endpoint".to_owned()).spawn(run).map_err(io("client thread"))?;
     Ok(client)
+}
+
+/// Partials are deleted at their time, also where nothing new arrives.
+async fn expire_partials(partials: std::sync::Weak<Partials>) {
+    loop {
+        tokio::time::sleep(EXPIRE_EVERY).await;
+        let Some(partials) = partials.upgrade() else { return };
+        let expire = move || partials.expire(std::time::SystemTime::now());
+        // Fails only when the runtime ends.
+        let _ = tokio::task::spawn_blocking(expire).await;
+    }
 }
 
 /// Beside the state, else in memory and then no larger than the inbox. A process that takes no messages has none.

@@ -208,7 +208,7 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// Ingress from an endpoint asks for sign-until, later hops for verify-until; revocation ends both (design section 4).
+    /// Ingress from an endpoint asks for sign-until, later hops for verify-until; revocation ends both.
     fn check_validity(&self, key: &CompiledKey) -> Result<(), Code> {
         let wall = self.now.wall;
         let until = if self.attached.is_some() { key.sign_until } else { key.verify_until };

@@ -310,7 +310,7 @@ impl Control {
         }
     }
 
-    /// Closes links whose identity the directory no longer lists, or binds to somebody else (design section 9).
+    /// Closes links whose identity the directory no longer lists, or binds to somebody else.
     fn recheck_links(&mut self) {
         let stale: Vec<LinkId> = self
             .links

@@ -1,6 +1,6 @@
 //! One worker's engine: the coordinator that takes a message through the router.
 //!
-//! The journey (design section 6), in the order of the code: [`Engine::handle_frame`] → `engine/arrival.rs` (decode, admit,
+//! The journey, in the order of the code: [`Engine::handle_frame`] → `engine/arrival.rs` (decode, admit,
 //! verify) → `engine/arrival.rs` `authorise` and [`crate::routing`] (route) → `engine/forward.rs` (credit, split, send) →
 //! `engine/settlement.rs` (what comes back) → `engine/turn.rs` (one SETTLE and one CREDIT per link and turn).
 //!
@@ -154,7 +154,7 @@ impl Engine {
         }
     }
 
-    /// The other worker's channel was full: its entries are refused `busy` (design section 6).
+    /// The other worker's channel was full: its entries are refused `busy`.
     pub fn handle_cross_refused(&mut self, crossing: Crossing) {
         if let Crossing::Entries(onward) = crossing {
             self.stats.crossings_refused += 1;

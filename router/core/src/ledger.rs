@@ -1,4 +1,4 @@
-//! The ledger of design section 6: what was accepted equals what settled plus what is in flight, always.
+//! The ledger: what was accepted equals what settled plus what is in flight, always.
 //!
 //! Counts are per attempt (per label) since the engine started. Tests and operators check [`Ledger::balanced`].
 

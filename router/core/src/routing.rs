@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use kernpost_codecs::{Code, EndpointId, MessageRef, RouterId};
-use kernpost_routing_table::{CompiledEndpoint, EndpointIndex, Table};
+use kernpost_routing_table::{CompiledEndpoint, EndpointIndex, Route, Table};
 
 use crate::collections::{Map, Set};
 use crate::event::Place;
@@ -116,15 +116,15 @@ pub struct Routing<'a> {
 }
 
 impl Routing<'_> {
-    /// Ingress: chooses the recipient and the way to it.
-    pub fn choose(&self, message: &MessageRef<'_>) -> Result<(EndpointIndex, Way), NoWay> {
+    /// Ingress: chooses the recipient and the way to it. `route` is what the table says to the message's route key.
+    pub fn choose(&self, message: &MessageRef<'_>, route: Option<&Route>) -> Result<(EndpointIndex, Way), NoWay> {
         let spread = spread_of(message);
         if let Some(recipient) = message.recipient {
             let index = self.table.endpoint(recipient).ok_or(Code::RECIPIENT_UNKNOWN)?;
             self.check_encryption(message, index)?;
             return self.way_to(index, spread).map(|way| (index, way));
         }
-        let route = self.table.lookup(message.service, message.jurisdiction).ok_or(Code::NO_ROUTE)?;
+        let route = route.ok_or(Code::NO_ROUTE)?;
         if route.min_assurance.is_some_and(|least| message.assurance.is_none_or(|has| has < least)) {
             return Err(Code::ASSURANCE_TOO_LOW.into());
         }
@@ -140,11 +140,16 @@ impl Routing<'_> {
     }
 
     /// Egress and transit: the way to the endpoint the ingress router chose.
-    pub fn follow(&self, message: &MessageRef<'_>, recipient: &EndpointId) -> Result<Way, NoWay> {
+    pub fn follow(
+        &self,
+        message: &MessageRef<'_>,
+        recipient: &EndpointId,
+        route: Option<&Route>,
+    ) -> Result<Way, NoWay> {
         let index = self.table.endpoint(recipient.as_str()).ok_or(Code::STALE_ROUTE)?;
         let way = self.way_to(index, spread_of(message))?;
         let asked_for = message.recipient == Some(recipient.as_str());
-        if way.hops_left == 0 && !asked_for && !self.table.responsible(message.service, message.jurisdiction, index) {
+        if way.hops_left == 0 && !asked_for && !route.is_some_and(|route| route.endpoints.contains(&index)) {
             return Err(Code::STALE_ROUTE.into());
         }
         Ok(way)

@@ -1,4 +1,4 @@
-//! Is the root signature good? Once per part, with a bounded memory of roots already checked (design section 4).
+//! Is the root signature good? Once per part, with a bounded memory of roots already checked.
 //!
 //! The cache is keyed by the hash of kid, protected header, root and signature, and filled only after success. Whether the
 //! key may still be used is asked of the current table every time, before the cache: a revoked key finds nothing here.

@@ -1,4 +1,4 @@
-//! The invariants of design section 10's first simulation, as facts collected along the run and judged at once.
+//! The invariants of the simulation, as facts collected along the run and judged at once.
 //!
 //! - a *delivered* or *rejected* that a sender believes is in the durable journal of the endpoint that issued it;
 //! - a message that ended *refused* was never handed to an application;

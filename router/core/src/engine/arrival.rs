@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kernpost_codecs::part::{HopHeader, Part, PartError};
 use kernpost_codecs::root::RootSignature;
 use kernpost_codecs::settlement::{Detail, Label};
-use kernpost_codecs::{Class, CloseCode, Code, Digest, EndpointId, FrameFault, KeyId, MessageRef};
-use kernpost_routing_table::{EndpointIndex, Table};
+use kernpost_codecs::{Ars, Class, CloseCode, Code, Digest, EndpointId, FrameFault, KeyId, MessageRef, ServiceKey};
+use kernpost_routing_table::{EndpointIndex, Route, Table};
 use smallvec::SmallVec;
 
 use super::Engine;
@@ -53,14 +53,14 @@ impl Judged {
 }
 
 impl Engine {
-    /// Carries WIRE 6 and the engine order of design section 6.
+    /// Carries WIRE 6: decode, admit, verify, authorise, route.
     pub(super) fn on_bundle(&mut self, now: Now, link: LinkId, class: Class, body: Bytes) -> Result<(), FrameFault> {
         let frame_bytes = body.len();
         let part = match Part::decode(body) {
             Ok(part) => Arc::new(part),
             Err(PartError::Frame(fault)) => return Err(fault),
             Err(PartError::Proof { entries, .. }) => {
-                return self.refuse_unproven(link, class, &entries);
+                return self.refuse_unproven(now, link, class, frame_bytes, &entries);
             }
             Err(other) => return Err(FrameFault::malformed("WIRE 6", other.to_string())),
         };
@@ -88,11 +88,24 @@ impl Engine {
         Ok(())
     }
 
-    /// The proof of the whole part is wrong: every entry is refused, none is looked at (WIRE 6.6).
-    fn refuse_unproven(&mut self, link: LinkId, class: Class, entries: &[(u16, u64)]) -> Result<(), FrameFault> {
+    /// The proof of the whole part is wrong: every entry is refused, none is looked at (WIRE 6.6). Its budgets are charged like
+    /// any other's: whoever sends nothing else is soon refused for that.
+    fn refuse_unproven(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        class: Class,
+        frame_bytes: usize,
+        entries: &[(u16, u64)],
+    ) -> Result<(), FrameFault> {
         let sequence = self.open_labels(link, class, entries.iter().copied())?;
+        let charged = self.links.get_mut(&link).map(|state| state.buckets.charge_part(now, entries.len(), frame_bytes));
+        let no_way = match charged {
+            Some(Err(ms)) => over_budget(ms),
+            Some(Ok(())) | None => Code::BAD_PROOF.into(),
+        };
         for (index, _) in entries {
-            self.refuse(link, Label { class, sequence, index: *index }, &Code::BAD_PROOF.into());
+            self.refuse(link, Label { class, sequence, index: *index }, &no_way);
         }
         Ok(())
     }
@@ -159,8 +172,13 @@ impl Engine {
         let Ok(sender) = id_of(&table, first.sender) else {
             return judged.refuse_admitted(&admitted, &Code::SENDER_UNKNOWN.into());
         };
-        for admitted in &admitted {
-            match self.route_one(now, &table, ingress, part, &sender, admitted) {
+        // Looked up together, so that the lookups do not wait for each other's cache misses.
+        let asked: Vec<(ServiceKey, Ars)> =
+            admitted.iter().map(|entry| (entry.message.service, entry.message.jurisdiction)).collect();
+        let mut routes = Vec::new();
+        table.lookup_many(&asked, &mut routes);
+        for (admitted, route) in admitted.iter().zip(routes) {
+            match self.route_one(now, &table, ingress, part, &sender, admitted, route) {
                 Ok((way, step)) => judged.go(way, step),
                 Err(no_way) => judged.refused.push((admitted.position, no_way)),
             }
@@ -168,7 +186,8 @@ impl Engine {
         judged
     }
 
-    /// Authorises and routes one verified entry.
+    /// Authorises and routes one verified entry, whose rule in the table is `route`.
+    #[expect(clippy::too_many_arguments, reason = "what is the same for all entries of a part, and one of them")]
     fn route_one(
         &mut self,
         now: Now,
@@ -177,6 +196,7 @@ impl Engine {
         part: &Part,
         sender: &EndpointId,
         admitted: &Admitted<'_>,
+        route: Option<&Route>,
     ) -> Result<(Way, Move), NoWay> {
         let entry = part.entries().get(admitted.position).ok_or(Code::BAD_STATEMENT)?;
         let message = &admitted.message;
@@ -198,10 +218,10 @@ impl Engine {
         };
         let (recipient, way) = match &entry.hop.recipient {
             None => {
-                let (index, way) = routing.choose(message)?;
+                let (index, way) = routing.choose(message, route)?;
                 (id_of(table, index)?, way)
             }
-            Some(recipient) => (recipient.clone(), routing.follow(message, recipient)?),
+            Some(recipient) => (recipient.clone(), routing.follow(message, recipient, route)?),
         };
         let hop = HopHeader {
             hops: entry.hop.hops.saturating_add(1),
@@ -334,7 +354,7 @@ fn charge_sender(
     buckets.charge_signatures(now, part.signatures().len())
 }
 
-/// May this sender send this? A grant that covers the route key, or the right to reply (design section 8).
+/// May this sender send this? A grant that covers the route key, or the right to reply.
 fn authorise(table: &Table, sender: EndpointIndex, message: &MessageRef<'_>) -> Result<(), Code> {
     match table.grant(sender, message.service, message.jurisdiction) {
         Some(highest) if message.assurance.is_none_or(|asserted| highest.is_some_and(|h| asserted <= h)) => Ok(()),

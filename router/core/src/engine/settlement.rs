@@ -44,10 +44,18 @@ impl Engine {
     }
 
     fn on_settle(&mut self, now: Now, link: LinkId, settle: &Settle) -> Result<(), FrameFault> {
+        let mut late = 0;
         for label in settle.labels() {
             match self.settle_outbound(link, label) {
                 Found::Never => return Err(label_unknown(label)),
-                Found::Late => self.stats.late_settlements += 1,
+                Found::Late => {
+                    self.stats.late_settlements += 1;
+                    late += 1;
+                    if late > MOST_LATE {
+                        let detail = format!("more than {MOST_LATE} labels of one SETTLE have settled before");
+                        return Err(FrameFault::new(CloseCode::OverLimit, "WIRE 8.1", detail));
+                    }
+                }
                 Found::Open(entry) => {
                     let detail = self.vouched(link, &entry.recipient, settle);
                     // `noted` answers late receipts; of a message it says nothing (WIRE 8.4).
@@ -85,7 +93,7 @@ impl Engine {
     /// with a foreign key, or that must be split and does not rebuild is set aside and its labels stay open until their deadline.
     fn on_receipts(&mut self, link: LinkId, frame: ReceiptsFrame) -> Result<(), FrameFault> {
         if !self.may_settle(link, &frame)? {
-            self.stats.receipt_frames_ignored += 1;
+            self.set_aside(link, &frame);
             return Ok(());
         }
         if let Some((worker, upstream)) = self.only_origin(link, &frame) {
@@ -95,7 +103,7 @@ impl Engine {
             return Ok(());
         }
         let Some(rebuilt) = self.rebuild(link, &frame) else {
-            self.stats.receipt_frames_ignored += 1;
+            self.set_aside(link, &frame);
             return Ok(());
         };
         let (frame, rebuilt) = (Arc::new(frame), Arc::new(rebuilt));
@@ -111,6 +119,20 @@ impl Engine {
             self.pass_on(worker, upstream, Receipts::Some { frame, rebuilt, positions }, labels);
         }
         Ok(())
+    }
+
+    /// A frame that does not count. Another router has closed its labels and will not speak of them again, so that they would
+    /// hold credit until the link is lost: they settle undecided. An endpoint may still send a better frame.
+    fn set_aside(&mut self, link: LinkId, frame: &ReceiptsFrame) {
+        self.stats.receipt_frames_ignored += 1;
+        if !self.links.get(&link).is_some_and(|state| state.peer.is_router()) {
+            return;
+        }
+        for receipt in &frame.entries {
+            if let Some(entry) = self.settle_open(link, receipt.label) {
+                self.settle_origin(entry.origin, Code::UNDECIDED_UNCLEAR, &Detail::default());
+            }
+        }
     }
 
     /// Whether a RECEIPTS frame counts: by the endpoint its labels were sent to, with that endpoint's keys, about labels that
@@ -280,6 +302,9 @@ impl Engine {
         }
     }
 }
+
+/// Labels of one SETTLE frame that may have settled before; an honest peer names each label once.
+const MOST_LATE: usize = 256;
 
 /// Receipts for one upstream link: positions in the frame, and the labels they settle there.
 type UpstreamGroup = ((WorkerId, LinkId), Vec<usize>, Vec<Label>);
