@@ -321,10 +321,16 @@ async fn forged_presence_is_ignored_and_alarmed() {
     let arrival = fake.link.receive().await;
     assert_eq!(arrival.part.entries()[0].hop.recipient.as_ref(), Some(&scene.office));
     assert_eq!(arrival.part.entries()[0].hop.hops, 1);
-    // It holds no key of the office, so it can only refuse, or forge in vain.
+    // It holds no key of the office, so it can only refuse, or forge in vain: what it forges does not count, and since it is a
+    // router and has closed the label, the sender learns that nobody knows.
     let by_itself = kernpost_tests::wire_client::Signer { id: scene.office.clone(), key: own };
     let receipt = fake.link.receipts_frame(&by_itself, &arrival, Outcome::Delivered, None);
     fake.link.settlement_frame(&SettlementFrame::Receipts(receipt)).await;
+    assert_eq!(portal.outcome(sent.label(0)).await.code(), Code::UNDECIDED_UNCLEAR);
+    // Whatever it says of that label now is too late; of another it may say what it likes.
+    fake.link.settle(&arrival, Code::NOT_ATTACHED).await;
+    let sent = portal.send(&scene.bundle(&[scene.letter(&portal, FOR_OFFICE)])).await;
+    let arrival = fake.link.receive().await;
     fake.link.settle(&arrival, Code::NOT_ATTACHED).await;
     assert_eq!(portal.outcome(sent.label(0)).await.code(), Code::NOT_ATTACHED);
     scene.network.stop();
