@@ -1,12 +1,14 @@
 //! What one engine does with credit, shares, deadlines, detours and other workers, in virtual time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use bytes::BytesMut;
 use kernpost_codecs::part::HopHeader;
-use kernpost_codecs::{Algorithm, Class, Code, EndpointId, Outcome, UnixMs};
+use kernpost_codecs::settlement::{Detail, Label, Settle};
+use kernpost_codecs::{Algorithm, Class, Code, EndpointId, LaneKind, Outcome, UnixMs};
 use kernpost_router_core::config::ClassCredit;
 use kernpost_router_core::event::Place;
-use kernpost_router_core::{Crossing, EngineConfig, EngineEvent, Peer, WorkerId};
-use kernpost_tests::rig::Rig;
+use kernpost_router_core::{Crossing, EngineConfig, EngineEvent, LinkId, Peer, WorkerId};
+use kernpost_tests::rig::{Rig, Written};
 use kernpost_tests::world::{World, link_identity};
 
 const LEIPZIG: (&str, &str) = ("99050012104000", "147130000000");
@@ -412,4 +414,31 @@ fn two_processes_of_one_endpoint_are_two_attachments_and_one_may_leave() {
     let gone = kernpost_router_core::PresenceEvent::Detached { endpoint: city, identity, place, journal: [2; 16] };
     rig.event(EngineEvent::Presence(gone));
     assert_eq!(rig.send(from, &portal, LEIPZIG, 1).entries_on(to), 1);
+}
+
+/// One SETTLE frame for the labels (sequence, index) of a link's interactive lane arrives.
+fn settle_labels(rig: &mut Rig, link: LinkId, labels: impl Iterator<Item = (u64, u16)>) -> Written {
+    let label = |(sequence, index)| Label { class: Class::Interactive, sequence, index };
+    let mut bytes = BytesMut::new();
+    Settle::new(Code::BUSY, Detail::default(), labels.map(label).collect()).encode(&mut bytes);
+    rig.frames(link, LaneKind::Settlement, bytes.freeze());
+    rig.written()
+}
+
+#[test]
+fn a_label_settled_again_is_ignored_and_hundreds_in_one_frame_close_the_link() {
+    let Cast { mut rig, portal, city, .. } = cast(|_| {});
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let to = rig.endpoints_link("provider", &[&city]);
+    rig.grant(to, 1_000);
+    let first = || (0..256).map(|index| (0, index));
+    rig.send(from, &portal, LEIPZIG, 256);
+    rig.send(from, &portal, LEIPZIG, 1);
+    assert_eq!(settle_labels(&mut rig, to, first()).codes(from).len(), 256);
+    let again = settle_labels(&mut rig, to, first().chain([(1, 0)]));
+    assert_eq!(again.codes(from), [Code::BUSY], "what is open among them settles");
+    assert!(again.closed.is_empty(), "{:?}", again.closed);
+    assert_eq!(rig.engine.stats().late_settlements, 256);
+    let once_more = settle_labels(&mut rig, to, first().chain([(1, 0)]));
+    assert!(once_more.closed[0].1.contains("WIRE 8.1"), "{:?}", once_more.closed);
 }
