@@ -68,7 +68,7 @@ mod formula {
     /// An ESP256 check.
     const CHECK_US: f64 = 64.0;
     /// A frame in packets of its own: waking up, system calls, encryption, acknowledgement.
-    const FRAME_US: f64 = 50.0;
+    const FRAME_US: f64 = 70.0;
 }
 
 fn run(short: bool) -> Result<Vec<Reading>> {
