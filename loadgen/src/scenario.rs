@@ -1,6 +1,6 @@
 //! What load is offered, to whom, and what has to come out? A scenario with every default filled in.
 //!
-//! Scenarios come from a TOML file ([`file`]), from a ready one by its name ([`ready`]), or from defaults; the command
+//! Scenarios come from a TOML file ([`mod@file`]), from a ready one by its name ([`mod@ready`]), or from defaults; the command
 //! line overrides single values. Everything is checked before any process starts.
 
 use std::time::Duration;
