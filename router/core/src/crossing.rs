@@ -28,6 +28,8 @@ pub struct Move {
     pub message: MessageId,
     /// Credit it occupies, in bytes.
     pub cost: u64,
+    /// Bytes of its payload, inline or on a stream of its own.
+    pub payload_len: u64,
 }
 
 /// Entries of one part that go to one link.
@@ -65,15 +67,6 @@ pub enum Receipts {
         /// Which entries of the frame.
         positions: Vec<usize>,
     },
-}
-
-impl Receipts {
-    /// The frame they belong to.
-    pub fn frame(&self) -> &ReceiptsFrame {
-        match self {
-            Self::Whole(frame) | Self::Some { frame, .. } => frame,
-        }
-    }
 }
 
 /// What crosses between workers.

@@ -237,6 +237,7 @@ impl Engine {
             sender: sender.clone(),
             message: message.id,
             cost: entry.credit(),
+            payload_len: message.payload_len,
         };
         Ok((way, step))
     }

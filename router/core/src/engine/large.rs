@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use kernpost_codecs::settlement::{Detail, Label, SettlementFrame};
-use kernpost_codecs::{Class, CloseCode, Code, FrameFault, LaneKind, MessageRef, PayloadHead};
+use kernpost_codecs::{Class, CloseCode, Code, FrameFault, LaneKind, PayloadHead};
 
 use super::Engine;
 use super::forward::{Verdict, ask};
@@ -98,10 +98,7 @@ impl Engine {
     /// payloads is refused `payload-not-wanted`, which holds no other entry of its recipient back.
     pub(super) fn forward_detached(&mut self, now: Now, onward: &Onward, entry: Move, origin: Origin) {
         let (target, class) = (onward.target, onward.class);
-        let length = onward.part.entries().get(entry.position).and_then(|entry| payload_length(&entry.statement));
-        let Some(length) = length else {
-            return self.settle_origin(origin, Code::BAD_STATEMENT, &Detail::default());
-        };
+        let length = entry.payload_len;
         if length > self.config.largest_payload.min(self.large.accepts(target)) {
             return self.settle_origin(origin, Code::OVERSIZED, &Detail::default());
         }
@@ -224,9 +221,4 @@ impl Engine {
         self.stats.payloads_in_progress = self.stats.payloads_in_progress.saturating_sub(count);
         self.stats.payloads_aborted += count;
     }
-}
-
-/// What the statement says its payload's length is.
-fn payload_length(statement: &[u8]) -> Option<u64> {
-    MessageRef::parse(statement).ok().map(|message| message.payload_len)
 }
