@@ -275,11 +275,10 @@ impl Core {
     fn build(&self, now: Now, sender: usize, builder: BundleBuilder) -> Option<(Part, Bytes)> {
         let signer = self.signers.get(sender)?;
         let part = builder.sign(&signer.current(self.versions.current().map(Arc::as_ref), now.wall)).ok()?;
-        let positions: Vec<usize> = (0..part.entries().len()).collect();
-        let hop = |position: usize| part.entries().get(position).map(|entry| entry.hop.clone()).unwrap_or_default();
+        let all = part.entries().iter().map(|entry| &entry.hop).enumerate();
         let mut bytes = BytesMut::new();
-        let written = part.encode_subset(&positions, hop, &mut bytes).ok()?;
-        (written == positions.len()).then(|| (part, bytes.freeze()))
+        let written = part.encode_chosen(all, LONGEST_BODY, &mut bytes).ok()?;
+        (written == part.entries().len()).then(|| (part, bytes.freeze()))
     }
 
     /// A bundle could not be built: its messages rest, so that a lasting fault does not spin.
