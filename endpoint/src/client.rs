@@ -37,7 +37,7 @@ pub use status::Status;
 pub use tls::{TlsError, client_config};
 
 use crate::core::{self, Outgoing, Resolution, SendError, SendOutcome, Verdict};
-use driver::{Input, OutcomeSender};
+use driver::{Input, OutcomeSender, Waiting};
 
 /// The client has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,23 +77,26 @@ impl Client {
     pub async fn send(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
         let (outcome, receiver) = oneshot::channel();
         let id = outgoing.id;
-        let messages = vec![outgoing];
-        let room = self.room_for(&messages).await?;
-        let input = Input::Send { messages, room, outcomes: OutcomeSender::One(outcome) };
-        self.inputs.send(input).await.map_err(|_| SendError::Closing)?;
+        self.hand_over(vec![(outgoing, OutcomeSender::One(outcome))]).await?;
         Ok(Sent { id, outcome: receiver })
     }
 
-    /// Waits for room in the outbox. Messages first, then bytes, always in this order, so that no two senders wait for each
-    /// other.
-    async fn room_for(&self, messages: &[Outgoing]) -> Result<Room, SendError> {
+    /// Waits for room in the outbox for all of these, and hands them to the driver, each with its own share of the room. Messages
+    /// first, then bytes, always in this order, so that no two senders wait for each other.
+    async fn hand_over(&self, messages: Vec<(Outgoing, OutcomeSender)>) -> Result<(), SendError> {
         let closing = |_| SendError::Closing;
         let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        let bytes: u32 = messages.iter().map(held_bytes).fold(0, u32::saturating_add);
-        let messages = Arc::clone(&self.message_room).acquire_many_owned(count).await.map_err(closing)?;
+        let bytes = messages.iter().map(|(outgoing, _)| held_bytes(outgoing)).fold(0, u32::saturating_add);
+        let room = Arc::clone(&self.message_room).acquire_many_owned(count).await.map_err(closing)?;
         let bytes = bytes.min(self.byte_room_total);
         let bytes = Arc::clone(&self.byte_room).acquire_many_owned(bytes).await.map_err(closing)?;
-        Ok(Room { messages, bytes })
+        let mut room = Room { messages: room, bytes };
+        let each = messages.into_iter().map(|(outgoing, to)| {
+            let room = room.take(held_bytes(&outgoing));
+            let waiting = Waiting { id: outgoing.id, to, room };
+            (outgoing, waiting)
+        });
+        self.inputs.send(Input::Send(each.collect())).await.map_err(|_| SendError::Closing)
     }
 
     /// The next message; `None` when the client has ended or does not receive.

@@ -34,7 +34,7 @@ pub struct Finished {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub finished: Finished,
-    pub _room: Room,
+    pub _room: Option<Room>,
 }
 
 /// The room a message holds in the outbox: one message, and its bytes.
@@ -45,11 +45,11 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Takes the room of one message out of that of many; `None` when there is not as much.
+    /// Takes the room of one message of `bytes` out of that of many. A message larger than the whole outbox takes what there
+    /// is. `None`: no message's room is left.
     pub fn take(&mut self, bytes: u32) -> Option<Self> {
-        let messages = self.messages.split(1)?;
-        let bytes = self.bytes.split(bytes as usize)?;
-        Some(Self { messages, bytes })
+        let bytes = self.bytes.num_permits().min(bytes as usize);
+        Some(Self { messages: self.messages.split(1)?, bytes: self.bytes.split(bytes)? })
     }
 }
 
@@ -86,9 +86,8 @@ impl Client {
             if messages.is_empty() {
                 return Ok(());
             }
-            let room = self.room_for(&messages).await?;
-            let input = Input::Send { messages, room, outcomes: OutcomeSender::Queue(outcomes.0.clone()) };
-            self.inputs.send(input).await.map_err(|_| SendError::Closing)?;
+            let to = || OutcomeSender::Queue(outcomes.0.clone());
+            self.hand_over(messages.into_iter().map(|outgoing| (outgoing, to())).collect()).await?;
         }
     }
 

@@ -20,7 +20,7 @@ use super::directory;
 use super::link::{LinkHandle, not_the_router};
 use super::payloads::{Arriving, Payloads};
 use super::status::Status;
-use super::{Delivery, DeliverySink, Finished, Queued, Room, held_bytes};
+use super::{Delivery, DeliverySink, Finished, Queued, Room};
 use crate::core::{
     Core, DeliveryId, Event, Incoming, JournalRecord, Lookup, Opened, Outgoing, Output, PayloadOrder, Received,
     Resolution, SendError, SendOutcome, SessionId, Stream, Ticket, Verdict, Verified,
@@ -33,7 +33,7 @@ const BATCH: usize = 512;
 /// Everything that reaches the driver.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Send { messages: Vec<Outgoing>, room: Room, outcomes: OutcomeSender },
+    Send(Vec<(Outgoing, Waiting)>),
     Verdicts(Vec<(DeliveryId, Verdict)>),
     Abandoned { id: DeliveryId },
     Resolve { service: ServiceKey, jurisdiction: Ars, answer: oneshot::Sender<Resolution> },
@@ -51,49 +51,24 @@ pub(crate) enum Input {
     Table(Arc<Table>),
 }
 
-/// Where the outcomes of messages sent together go.
+/// Where the outcome of a message goes.
 #[derive(Debug)]
 pub(crate) enum OutcomeSender {
-    /// Of one message, to its own handle.
+    /// To the handle of this message alone.
     One(oneshot::Sender<Result<SendOutcome, SendError>>),
-    /// Of any number, into a queue.
+    /// Into a queue, with others.
     Queue(mpsc::UnboundedSender<Queued>),
 }
 
-/// Who waits for the outcome of one message.
+/// Who waits for the outcome of one message, and the room it holds meanwhile.
+#[derive(Debug)]
 pub(crate) struct Waiting {
-    id: MessageId,
-    to: OutcomeSender,
-    room: Room,
+    pub id: MessageId,
+    pub to: OutcomeSender,
+    pub room: Option<Room>,
 }
 
 impl Waiting {
-    /// Splits what was sent together into its messages, each with its own room.
-    pub fn each(
-        messages: Vec<Outgoing>,
-        mut room: Room,
-        outcomes: OutcomeSender,
-    ) -> impl Iterator<Item = (Outgoing, Self)> {
-        let mut one = Some(outcomes);
-        let mut left = messages.len();
-        messages.into_iter().filter_map(move |outgoing| {
-            let to = match one.take()? {
-                OutcomeSender::Queue(queue) => {
-                    one = Some(OutcomeSender::Queue(queue.clone()));
-                    OutcomeSender::Queue(queue)
-                }
-                alone @ OutcomeSender::One(_) => alone,
-            };
-            left -= 1;
-            // The last one takes what is left: a payload larger than the whole outbox holds less room than its length.
-            let bytes = if left == 0 { u32::MAX } else { held_bytes(&outgoing) };
-            let bytes = bytes.min(u32::try_from(room.bytes.num_permits()).unwrap_or(u32::MAX));
-            let room = room.take(bytes)?;
-            let waiting = Self { id: outgoing.id, to, room };
-            Some((outgoing, waiting))
-        })
-    }
-
     /// Tells the outcome. Nobody listens when the handle was dropped.
     pub fn tell(self, outcome: Result<Box<SendOutcome>, SendError>) {
         match self.to {
@@ -224,8 +199,8 @@ impl Driver {
         let now = self.parts.clock.now();
         let core = &mut self.parts.core;
         match input {
-            Input::Send { messages, room, outcomes } => {
-                for (outgoing, waiting) in Waiting::each(messages, room, outcomes) {
+            Input::Send(messages) => {
+                for (outgoing, waiting) in messages {
                     match core.handle_send(now, &outgoing) {
                         Ok(ticket) => drop(self.waiting.insert(ticket, waiting)),
                         Err(error) => waiting.tell(Err(error)),

@@ -240,8 +240,8 @@ impl Process {
 
     fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Send { messages, room, outcomes } => {
-                for (outgoing, waiting) in Waiting::each(messages, room, outcomes) {
+            Input::Send(messages) => {
+                for (outgoing, waiting) in messages {
                     match self.core.handle_send(now, &outgoing) {
                         Ok(ticket) => drop(self.waiting.insert(ticket, waiting)),
                         Err(error) => waiting.tell(Err(error)),
