@@ -22,6 +22,7 @@ use crate::code::FrameFault;
 use crate::credit::entry_cost;
 use crate::digest::Digest;
 use crate::frame::{LONGEST_BODY, frame_type};
+use crate::receipts::{RebuiltReceipts, ReceiptsFrame};
 use crate::tree::{EMPTY_LEAF, Leaf, PartialTree, ProofFault, Siblings, leaf_hash};
 use crate::varint;
 
@@ -123,6 +124,39 @@ impl Part {
                 Err(PartError::Proof { fault, entries })
             }
         }
+    }
+
+    /// The receipts of a RECEIPTS frame as a part: how a late receipt travels, under the root its issuer signed (WIRE 10.2).
+    /// `rebuilt` is the frame's own. Hop headers are empty.
+    #[must_use]
+    pub fn of_receipts(frame: &ReceiptsFrame, rebuilt: &RebuiltReceipts) -> Self {
+        let entries = frame.entries.iter().zip(&rebuilt.statements);
+        let entries = entries.map(|(entry, statement)| (entry.index, HopHeader::default(), statement.clone()));
+        Self::of_statements(frame.signatures.clone(), rebuilt.tree.clone(), entries)
+    }
+
+    /// The same part without its payloads: what stays when they are erased, and still proves every statement.
+    #[must_use]
+    pub fn without_payloads(&self) -> Self {
+        let entries = self.entries.iter().map(|entry| (entry.index, entry.hop.clone(), entry.statement.clone()));
+        Self::of_statements(self.signatures.clone(), self.tree.clone(), entries)
+    }
+
+    fn of_statements(
+        signatures: RootSignatures,
+        tree: PartialTree,
+        statements: impl Iterator<Item = (u16, HopHeader, Bytes)>,
+    ) -> Self {
+        let mut head = BytesMut::with_capacity(head_len(tree.size(), &signatures));
+        put_head(&mut head, tree.size(), &signatures);
+        let mut bodies = BytesMut::new();
+        let mut entries = Vec::new();
+        for (index, hop, statement) in statements {
+            bodies.extend_from_slice(&statement);
+            let leaf = leaf_hash(&statement);
+            entries.push(Entry { index, hop, statement, payload: Bytes::new(), leaf });
+        }
+        Self { signatures, tree, entries, head: head.freeze(), bodies: bodies.freeze() }
     }
 
     /// The signatures of the root, one or two, unverified.

@@ -10,6 +10,7 @@ pub mod collections;
 pub mod config;
 pub mod control;
 pub mod crossing;
+pub mod custody;
 pub mod engine;
 pub mod event;
 pub mod inbound;

@@ -1,0 +1,3 @@
+//! Durable responsibility for what cannot be delivered now.
+
+pub mod spool;
