@@ -301,3 +301,15 @@ fn a_builder_says_what_never_fits_and_when_it_is_full() {
     assert_eq!(BundleBuilder::new().sign(&[&key()]), Err(crate::root::SignError::Empty));
     assert_eq!(builder.sign(&[]), Err(crate::root::SignError::Keys { found: 0 }));
 }
+
+#[test]
+fn a_part_without_some_payloads_proves_the_same_statements() {
+    let part = bundle(7);
+    let stripped = send(&part.with_payloads_of(|index| index == 3), &all(&part), plain);
+    assert_eq!(stripped.root(), part.root());
+    assert_eq!(stripped.signatures(), part.signatures());
+    for (kept, entry) in stripped.entries().iter().zip(part.entries()) {
+        assert_eq!((kept.leaf, &kept.statement), (entry.leaf, &entry.statement));
+        assert_eq!(kept.payload.is_empty(), entry.index != 3 || entry.payload.is_empty());
+    }
+}

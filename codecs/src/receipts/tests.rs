@@ -163,3 +163,21 @@ fn entries_that_do_not_parse_close_the_link() {
         assert!(ReceiptsFrame::decode(body.slice(..end)).is_err(), "{end}");
     }
 }
+
+#[test]
+fn receipts_travel_late_in_a_part_under_the_root_their_issuer_signed() {
+    let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
+    let messages = Messages::new(5);
+    let frame = signed(&key, &messages);
+    let rebuilt = frame.rebuild(&messages.subjects(&[0, 1, 2, 3, 4])).unwrap();
+    let part = crate::part::Part::of_receipts(&frame, &rebuilt);
+    let mut bytes = BytesMut::new();
+    assert_eq!(part.encode_subset(&[1, 3], |_| Default::default(), &mut bytes), Ok(2));
+    let mut decoder = FrameDecoder::new();
+    decoder.push(bytes.freeze());
+    let late = crate::part::Part::decode(decoder.next().unwrap().unwrap().body).unwrap();
+    assert_eq!(late.root(), rebuilt.root());
+    late.signatures()[0].verify(key.public(), &late.root()).unwrap();
+    let receipt = Receipt::parse(&late.entries()[0].statement).unwrap();
+    assert_eq!((receipt.outcome, receipt.message), (Outcome::Rejected, messages.0[1].1));
+}

@@ -166,11 +166,22 @@ pub enum SpoolIntent {
     },
 }
 
+/// Why a queue is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To deliver from it.
+    Deliver,
+    /// To judge everything in it by another table.
+    Judge,
+}
+
 /// Something to be read.
 #[derive(Debug, Clone)]
 pub enum SpoolRead {
     /// Records of a queue, the oldest first.
     Queue {
+        /// Echoed: what it is for.
+        purpose: Purpose,
         /// Which.
         queue: Queue,
         /// Those after this one.
@@ -196,7 +207,8 @@ pub enum SpoolRead {
         /// Its id.
         message: MessageId,
     },
-    /// Records whose [`Head::due`] is at or before an instant, the earliest first; bodies included.
+    /// Records whose [`Head::due`] is at or before an instant, the earliest first; bodies included. A record quarantined or
+    /// damaged comes without.
     Due {
         /// The instant.
         until: UnixMs,
@@ -230,10 +242,14 @@ pub struct Repeat {
 /// How much the spool holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Entries to be delivered.
-    pub entries: u64,
+    /// Messages to be delivered.
+    pub messages: u64,
     /// Bytes of credit they would occupy: about what they take on disk.
     pub bytes: u64,
+    /// Receipts to be sent late.
+    pub receipts: u64,
+    /// When the oldest record that waits was taken; `None`: nothing waits.
+    pub oldest: Option<UnixMs>,
     /// Bytes on disk, everything included.
     pub disk_bytes: u64,
     /// Bytes the disk still has for the spool, or its quota leaves.
@@ -283,6 +299,8 @@ pub enum SpoolEvent {
     },
     /// The answer to [`SpoolRead::Queue`].
     QueueRead {
+        /// As asked.
+        purpose: Purpose,
         /// Which.
         queue: Queue,
         /// As asked.
