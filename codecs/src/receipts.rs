@@ -17,10 +17,11 @@ use crate::digest::Digest;
 use crate::frame::{LONGEST_BODY, frame_type};
 use crate::id::{DirectoryVersion, EndpointId, LONGEST_ID, MessageId, Party};
 use crate::part::{
-    MOST_ENTRIES, RootSignatures, as_hashes, head_len, put_head, put_siblings, read_head, read_siblings, siblings_len,
+    MOST_ENTRIES, Part, RootSignatures, as_hashes, head_len, put_head, put_siblings, read_head, read_siblings,
+    siblings_len,
 };
 use crate::settlement::Label;
-use crate::statement::{LONGEST_PROBLEM, ReceiptRef};
+use crate::statement::{LONGEST_PROBLEM, Receipt, ReceiptRef};
 use crate::time::UnixMs;
 use crate::tree::{PartialTree, ProofFault, leaf_hash, proof_fits};
 use crate::varint;
@@ -111,6 +112,25 @@ impl ReceiptsFrame {
         let siblings = as_hashes(&siblings).iter().copied().map(Digest).collect();
         body.finish()?;
         Ok(Self { issuer, directory_version, time, signatures, tree_size, entries, siblings })
+    }
+
+    /// The receipt at `position` of a part of receipts, as a frame of its own that settles `label`: the way back from
+    /// [`Part::of_receipts`]. `None` when there is no receipt there.
+    #[must_use]
+    pub fn from_part(part: &Part, position: usize, label: Label) -> Option<Self> {
+        let entry = part.entries().get(position)?;
+        let receipt = Receipt::parse(&entry.statement).ok()?;
+        let siblings = part.tree().siblings_of(&[entry.index]).ok()?;
+        let Receipt { outcome, code, problem, .. } = receipt;
+        Some(Self {
+            issuer: receipt.issuer,
+            directory_version: receipt.directory_version,
+            time: receipt.time,
+            signatures: part.signatures().iter().cloned().collect(),
+            tree_size: part.tree().size(),
+            entries: vec![ReceiptEntry { index: entry.index, outcome, code, problem, label }],
+            siblings: siblings.to_vec(),
+        })
     }
 
     /// Appends the whole frame.

@@ -104,6 +104,20 @@ pub enum StatementKind {
     Attachment = 3,
 }
 
+impl StatementKind {
+    /// What a statement says it is, without reading more of it; `None`: nothing that is known. Deterministic CBOR has key 0
+    /// and its small value in the two bytes behind the map's head.
+    #[must_use]
+    pub fn of(statement: &[u8]) -> Option<Self> {
+        match statement {
+            [head, 0, kind, ..] if head >> 5 == 5 => {
+                [Self::Message, Self::Receipt, Self::Attachment].into_iter().find(|known| *known as u8 == *kind)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Why bytes are not the statement they should be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -180,4 +180,8 @@ fn receipts_travel_late_in_a_part_under_the_root_their_issuer_signed() {
     late.signatures()[0].verify(key.public(), &late.root()).unwrap();
     let receipt = Receipt::parse(&late.entries()[0].statement).unwrap();
     assert_eq!((receipt.outcome, receipt.message), (Outcome::Rejected, messages.0[1].1));
+
+    let back = ReceiptsFrame::from_part(&late, 1, label(3)).unwrap();
+    let again = back.rebuild(&messages.subjects(&[3])).unwrap();
+    assert_eq!((again.root(), &again.statements[0]), (rebuilt.root(), &rebuilt.statements[3]));
 }

@@ -232,6 +232,18 @@ impl Gate<'_> {
     }
 }
 
+/// May this sender send this? A grant that covers the route key, or the right to reply.
+pub fn authorise(table: &Table, sender: EndpointIndex, message: &MessageRef<'_>) -> Result<(), Code> {
+    match table.grant(sender, message.service, message.jurisdiction) {
+        Some(highest) if message.assurance.is_none_or(|asserted| highest.is_some_and(|h| asserted <= h)) => Ok(()),
+        Some(_) => Err(Code::ASSURANCE_NOT_GRANTED),
+        None if message.in_reply_to.is_some() && message.recipient.is_some() && table.may_reply(sender) => {
+            if message.assurance.is_some() { Err(Code::ASSURANCE_NOT_GRANTED) } else { Ok(()) }
+        }
+        None => Err(Code::GRANT_MISSING),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]

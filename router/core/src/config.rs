@@ -63,6 +63,9 @@ pub struct EngineConfig {
     pub large_payloads_per_link: u64,
     /// Large payloads announced on all links of one worker. Default 256, of at most 768 KiB each.
     pub large_payloads: usize,
+    /// Whether there is a custody to hand over to what nobody can take now: it takes part in the crossings under the number
+    /// `workers`. Default false.
+    pub custody: bool,
 }
 
 impl EngineConfig {
@@ -88,6 +91,7 @@ impl EngineConfig {
             largest_payload: LONGEST_PAYLOAD,
             large_payloads_per_link: 16,
             large_payloads: 256,
+            custody: false,
         }
     }
 }

@@ -30,6 +30,10 @@ pub struct Move {
     pub cost: u64,
     /// Bytes of its payload, inline or on a stream of its own.
     pub payload_len: u64,
+    /// This router is its ingress and may take it into custody.
+    pub custody: bool,
+    /// It is a late receipt (WIRE 10.2), not a message.
+    pub late: bool,
 }
 
 /// Entries of one part that go to one link.
@@ -103,6 +107,20 @@ pub enum Crossing {
         length: u64,
         /// Where the bytes go.
         onward: Downstream,
+    },
+    /// From custody: how much less than usual shall be taken from endpoint sides, 0..=100. 100: custody takes nothing; messages
+    /// nobody can take now are refused.
+    Pressure {
+        /// Percent.
+        percent: u8,
+    },
+    /// From custody: whether messages wait for this endpoint. While they do, those with a case id queue behind them (WIRE 10.5).
+    /// Arrives before the receipt *custody* after which a sender may send the next message of a case.
+    Backlog {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// Whether anything waits for it.
+        behind: bool,
     },
     /// Labels of a link of yours settled by receipts.
     Receipts {

@@ -33,11 +33,14 @@ use crate::verification::Verifier;
 
 mod arrival;
 mod forward;
+mod keeping;
 mod lane_state;
 mod large;
+mod late;
 mod settlement;
 mod turn;
 
+use keeping::CustodyView;
 pub use lane_state::LinkCounts;
 use lane_state::LinkState;
 
@@ -63,6 +66,7 @@ pub struct Engine {
     /// Links whose credit may have grown in this turn.
     credited: Vec<LinkId>,
     outputs: VecDeque<EngineOutput>,
+    custody: CustodyView,
     draining: bool,
     ledger: Ledger,
     stats: EngineStats,
@@ -73,6 +77,7 @@ impl Engine {
     /// An engine without links.
     pub fn new(config: EngineConfig, worker: WorkerId, table: Arc<Table>) -> Self {
         let verifier = Verifier::new(config.root_cache);
+        let custody = CustodyView::new(config.custody.then_some(WorkerId(config.workers)));
         Self {
             config,
             worker,
@@ -88,6 +93,7 @@ impl Engine {
             granted: Set::default(),
             credited: Vec::new(),
             outputs: VecDeque::new(),
+            custody,
             draining: false,
             ledger: Ledger::default(),
             stats: EngineStats::default(),
@@ -151,6 +157,8 @@ impl Engine {
                 self.want_here(link, label, offset, length, onward);
             }
             Crossing::Receipts { link, receipts, labels } => self.receipts_here(link, &receipts, &labels),
+            Crossing::Pressure { percent } => self.on_pressure(percent),
+            Crossing::Backlog { endpoint, behind } => self.custody.set_backlog(endpoint, behind),
         }
     }
 

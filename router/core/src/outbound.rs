@@ -36,6 +36,8 @@ pub struct OutboundEntry {
     pub recipient: EndpointId,
     /// Bytes of credit it occupies.
     pub cost: u64,
+    /// It is a late receipt: it settles *noted*, and no receipt answers it.
+    pub late: bool,
     /// The deadline passed and the origin was told *undecided*; kept so that a late RECEIPTS frame can be rebuilt.
     pub timed_out: bool,
 }

@@ -177,6 +177,12 @@ impl Routing<'_> {
         }
     }
 
+    /// The way to an endpoint by its id: for what has no route, like a late receipt.
+    pub fn reach(&self, endpoint: &EndpointId, spread: u64) -> Result<Way, NoWay> {
+        let index = self.table.endpoint(endpoint.as_str()).ok_or(Code::RECIPIENT_UNKNOWN)?;
+        self.way_to(index, spread)
+    }
+
     /// The best way to an endpoint (rule 2).
     fn way_to(&self, index: EndpointIndex, spread: u64) -> Result<Way, NoWay> {
         let endpoint = &self.entry(index)?.id;

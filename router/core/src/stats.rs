@@ -35,6 +35,8 @@ pub struct EngineStats {
     pub entries_waited: u64,
     /// Entries waiting for onward credit now (gauge).
     pub entries_waiting: u64,
+    /// Entries handed over to custody because a link could not take them.
+    pub entries_to_custody: u64,
     /// Entries that crossed to another worker.
     pub crossings_sent: u64,
     /// Entries refused because another worker's channel was full.

@@ -323,5 +323,7 @@ pub enum SpoolEvent {
         found: Vec<Stored>,
         /// There may be more.
         more: bool,
+        /// How much is held now.
+        totals: Totals,
     },
 }

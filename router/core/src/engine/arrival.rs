@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::lane_state::LinkState;
-use crate::admission::{Admitted, Gate, LinkBuckets, Signer, sender_budget};
+use super::late::carries_receipts;
+use crate::admission::{Admitted, Gate, LinkBuckets, Signer, authorise, sender_budget};
 use crate::collections::Set;
 use crate::config::LinkBudget;
 use crate::crossing::{Move, Onward};
@@ -27,7 +28,7 @@ type Refused = (usize, NoWay);
 
 /// What becomes of the entries of a part: those that go on, by the way they take, and those that are refused.
 #[derive(Default)]
-struct Judged {
+pub(super) struct Judged {
     groups: Vec<(Way, Vec<Move>)>,
     refused: Vec<Refused>,
 }
@@ -41,6 +42,16 @@ impl Judged {
     fn refuse_admitted(mut self, admitted: &[Admitted<'_>], no_way: &NoWay) -> Self {
         self.refused.extend(admitted.iter().map(|entry| (entry.position, no_way.clone())));
         self
+    }
+
+    pub fn refuse(&mut self, position: usize, no_way: NoWay) {
+        self.refused.push((position, no_way));
+    }
+
+    pub fn extend(&mut self, way: Way, step: Option<Move>) {
+        if let Some(step) = step {
+            self.go(way, step);
+        }
     }
 
     /// Entries lie sorted by recipient, so the way of the entry before is tried first.
@@ -151,6 +162,9 @@ impl Engine {
         }
         let signers: SmallVec<[Signer<'_>; 2]> =
             part.signatures().iter().map(|s| s.kid().ok().and_then(|kid| table.key(&kid))).collect();
+        if state.peer.is_router() && carries_receipts(part) {
+            return self.judge_late(now, link, &table, &signers, part);
+        }
         let (admitted, refused) = admit(now, class, self.config.hop_limit, &table, state, &signers, part);
         let mut judged = Judged { groups: Vec::new(), refused };
         let Some(first) = admitted.first() else { return judged };
@@ -218,8 +232,9 @@ impl Engine {
         };
         let (recipient, way) = match &entry.hop.recipient {
             None => {
-                let (index, way) = routing.choose(message, route)?;
-                (id_of(table, index)?, way)
+                let chosen = routing.choose(message, route);
+                let chosen = chosen.and_then(|(index, way)| Ok((id_of(table, index)?, way)));
+                if ingress { self.or_custody(entry, message, sender, chosen)? } else { chosen? }
             }
             Some(recipient) => (recipient.clone(), routing.follow(message, recipient, route)?),
         };
@@ -238,6 +253,8 @@ impl Engine {
             message: message.id,
             cost: entry.credit(),
             payload_len: message.payload_len,
+            custody: ingress && self.custody.may_keep(entry, message),
+            late: false,
         };
         Ok((way, step))
     }
@@ -319,7 +336,7 @@ fn admit<'p>(
     (admitted, refused)
 }
 
-fn over_budget(retry_after_ms: u64) -> NoWay {
+pub(super) fn over_budget(retry_after_ms: u64) -> NoWay {
     NoWay { retry_after_ms: Some(retry_after_ms), ..Code::OVER_BUDGET.into() }
 }
 
@@ -353,18 +370,6 @@ fn charge_sender(
     let buckets = state.sender_buckets.entry(sender).or_insert_with(|| LinkBuckets::new(budget, now));
     buckets.charge_part(now, entries, usize::try_from(part.credit()).unwrap_or(usize::MAX))?;
     buckets.charge_signatures(now, part.signatures().len())
-}
-
-/// May this sender send this? A grant that covers the route key, or the right to reply.
-fn authorise(table: &Table, sender: EndpointIndex, message: &MessageRef<'_>) -> Result<(), Code> {
-    match table.grant(sender, message.service, message.jurisdiction) {
-        Some(highest) if message.assurance.is_none_or(|asserted| highest.is_some_and(|h| asserted <= h)) => Ok(()),
-        Some(_) => Err(Code::ASSURANCE_NOT_GRANTED),
-        None if message.in_reply_to.is_some() && message.recipient.is_some() && table.may_reply(sender) => {
-            if message.assurance.is_some() { Err(Code::ASSURANCE_NOT_GRANTED) } else { Ok(()) }
-        }
-        None => Err(Code::GRANT_MISSING),
-    }
 }
 
 fn id_of(table: &Table, index: EndpointIndex) -> Result<EndpointId, Code> {

@@ -47,7 +47,10 @@ impl Engine {
         let (target, class) = (onward.target, onward.class);
         let moves = std::mem::take(&mut onward.moves);
         let Some(shares) = self.shares(class).filter(|_| self.links.contains_key(&target)) else {
-            for step in moves {
+            let (kept, gone): (Vec<Move>, Vec<Move>) =
+                moves.into_iter().partition(|step| step.custody && self.custody.takes());
+            self.hand_to_custody(now, &onward, kept);
+            for step in gone {
                 if let Some(origin) = onward.origin(&step) {
                     self.settle_gone(origin, &step.recipient);
                 }
@@ -55,6 +58,7 @@ impl Engine {
             return;
         };
         let mut ready: Vec<(Move, Origin)> = Vec::with_capacity(moves.len());
+        let mut kept = Vec::new();
         for step in moves {
             let Some(origin) = onward.origin(&step) else {
                 continue;
@@ -67,9 +71,11 @@ impl Engine {
             match verdict {
                 Some(Verdict::Send) => ready.push((step, origin)),
                 Some(Verdict::Wait) => self.wait(now, &onward, step, origin),
+                Some(Verdict::Busy) | None if step.custody && self.custody.takes() => kept.push(step),
                 Some(Verdict::Busy) | None => self.settle_busy(origin, step.recipient),
             }
         }
+        self.hand_to_custody(now, &onward, kept);
         self.emit(now, target, class, &onward.part, ready, onward.deadline_ms);
     }
 
@@ -150,6 +156,7 @@ impl Engine {
                 leaf: entry.leaf,
                 recipient: step.recipient,
                 cost: step.cost,
+                late: step.late,
                 timed_out: false,
             })
         });
@@ -217,7 +224,11 @@ impl Engine {
             self.waits.pop_first();
             while let Some(waiting) = self.pop_overdue(now, link, class) {
                 self.stats.entries_waiting = self.stats.entries_waiting.saturating_sub(1);
-                self.settle_busy(waiting.origin, waiting.entry.recipient);
+                if waiting.entry.custody && self.custody.takes() {
+                    self.hand_waiting_to_custody(now, waiting);
+                } else {
+                    self.settle_busy(waiting.origin, waiting.entry.recipient);
+                }
             }
             self.renew_wait(link, class);
         }

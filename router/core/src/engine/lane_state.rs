@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use kernpost_codecs::credit::LARGEST_ENTRY_COST;
 use kernpost_codecs::part::Part;
 use kernpost_codecs::{Class, EndpointId};
 use kernpost_routing_table::{EndpointIndex, Table};
@@ -97,6 +98,14 @@ impl LinkState {
     pub fn waiting_mut(&mut self, class: Class) -> &mut VecDeque<Waiting> {
         let [urgent, interactive, bulk] = &mut self.waiting;
         pick(class, urgent, interactive, bulk)
+    }
+
+    /// Grants so many percent of the usual credit from now on; less takes effect as entries settle.
+    pub fn scale_credit(&mut self, config: &EngineConfig, percent: u64) {
+        for (lane, credit) in self.inbound.iter_mut().zip(config.credit) {
+            let (entries, bytes) = (credit.entries * percent / 100, credit.bytes * percent / 100);
+            lane.granted.set_windows(entries.max(1), bytes.max(LARGEST_ENTRY_COST.min(credit.bytes)));
+        }
     }
 
     /// Several endpoints share this link: each gets at most its share of the credit.

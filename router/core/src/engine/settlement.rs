@@ -59,7 +59,8 @@ impl Engine {
                 Found::Open(entry) => {
                     let detail = self.vouched(link, &entry.recipient, settle);
                     // `noted` answers late receipts; of a message it says nothing (WIRE 8.4).
-                    let code = if settle.code.is_noted() { Code::UNDECIDED_UNCLEAR } else { settle.code };
+                    let unclear = settle.code.is_noted() && !entry.late;
+                    let code = if unclear { Code::UNDECIDED_UNCLEAR } else { settle.code };
                     self.mark_unavailable(now, code, &detail);
                     self.settle_origin(entry.origin, code, &detail);
                 }
@@ -148,7 +149,7 @@ impl Engine {
                 return Err(label_unknown(receipt.label));
             }
             counts &= receipt.outcome.is_by_recipient()
-                && lane.peek(receipt.label).is_some_and(|entry| entry.recipient == *issuer);
+                && lane.peek(receipt.label).is_some_and(|entry| !entry.late && entry.recipient == *issuer);
         }
         Ok(counts)
     }

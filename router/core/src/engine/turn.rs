@@ -17,7 +17,11 @@ impl Engine {
             self.presence.on_router_up(router.clone(), worker, link);
         }
         if worker == self.worker {
-            self.links.insert(link, LinkState::new(now, peer, &self.config));
+            let mut state = LinkState::new(now, peer, &self.config);
+            if !state.peer.is_router() {
+                state.scale_credit(&self.config, self.custody.credit_percent());
+            }
+            self.links.insert(link, state);
             self.stats.links = self.links.len() as u64;
             self.note_credit(link);
         }

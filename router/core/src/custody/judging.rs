@@ -1,0 +1,330 @@
+//! May this still be delivered, and to whom? Every attempt is judged by the table in force; another table has everything that waits
+//! judged anew, a few records at a time.
+//!
+//! The rules, in order: the signing keys still verify (revocation ends them at once); the sender's grant still covers the route
+//! key; the route, the explicit recipient or the encryption key still leads to somebody. What no longer holds goes back with a
+//! receipt *returned*. What leads to somebody else moves to the queue of those.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kernpost_codecs::part::Part;
+use kernpost_codecs::{Code, Digest, EndpointId, MessageRef, Outcome};
+use kernpost_routing_table::KeyOwner;
+
+use super::intake::{Pending, endpoints_of};
+use super::queues::{Loaded, Step};
+use super::spool::{EntryState, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
+use super::{Custody, CustodyAlarm, CustodyOutput};
+use crate::admission::authorise;
+use crate::routing::Way;
+
+/// What an attempt may do with one entry.
+pub(super) enum Judgement {
+    /// Send it there.
+    Go { recipient: EndpointId, way: Way },
+    /// Nobody it may go to is there for now.
+    Wait,
+    /// Nobody may have it any more.
+    Return(Code),
+}
+
+/// The queues that another table has to be applied to, and how far that went.
+#[derive(Debug, Default)]
+pub(super) struct Judging {
+    queues: VecDeque<Queue>,
+    after: Option<RecordId>,
+    waiting: bool,
+}
+
+impl Custody {
+    /// Who signed the messages of a record, and whether that still counts.
+    pub(super) fn judge_signers(&self, loaded: &Loaded) -> Result<(), Code> {
+        if loaded.head.kind == Kind::Receipts {
+            return Ok(());
+        }
+        let Some(sender) = loaded.head.entries.first().map(|entry| &entry.sender) else { return Ok(()) };
+        let owner = self.table.endpoint(sender.as_str()).map(KeyOwner::Endpoint).ok_or(Code::SENDER_UNKNOWN)?;
+        for signature in loaded.part.iter().flat_map(|part| part.signatures()) {
+            let kid = signature.kid().map_err(|_| Code::BAD_SIGNATURE)?;
+            let (found, key) = self.table.key(&kid).ok_or(Code::KEY_NOT_OWNED)?;
+            if found != owner {
+                return Err(Code::KEY_NOT_OWNED);
+            }
+            if key.revoked {
+                return Err(Code::KEY_REVOKED);
+            }
+            if self.now.wall >= key.verify_until {
+                return Err(Code::KEY_EXPIRED);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn judge_entry(&self, loaded: &Loaded, position: usize, signers: &Result<(), Code>) -> Judgement {
+        let (Some(held), Some(entry)) = (loaded.head.entries.get(position), loaded.entry(position)) else {
+            return Judgement::Wait;
+        };
+        if self.now.wall >= held.expires {
+            // Found by its time.
+            return Judgement::Wait;
+        }
+        match loaded.head.kind {
+            Kind::Receipts => match self.routing().reach(&held.sender, 0) {
+                Ok(way) => Judgement::Go { recipient: held.sender.clone(), way },
+                Err(_) => Judgement::Wait,
+            },
+            Kind::Messages => match signers {
+                Err(code) => Judgement::Return(*code),
+                Ok(()) => self.judge_message(&entry.statement),
+            },
+        }
+    }
+
+    fn judge_message(&self, statement: &[u8]) -> Judgement {
+        let Ok(message) = MessageRef::parse(statement) else { return Judgement::Return(Code::BAD_STATEMENT) };
+        let table = Arc::clone(&self.table);
+        let Some(sender) = table.endpoint(message.sender) else { return Judgement::Return(Code::SENDER_UNKNOWN) };
+        if let Err(code) = authorise(&table, sender, &message) {
+            return Judgement::Return(code);
+        }
+        let route = table.lookup(message.service, message.jurisdiction);
+        match self.routing().choose(&message, route) {
+            Ok((index, way)) => match table.endpoint_entry(index) {
+                Some(entry) => Judgement::Go { recipient: entry.id.clone(), way },
+                None => Judgement::Return(Code::RECIPIENT_UNKNOWN),
+            },
+            Err(no_way) if matches!(no_way.code, Code::BUSY | Code::NOT_ATTACHED) => Judgement::Wait,
+            Err(no_way) => Judgement::Return(no_way.code),
+        }
+    }
+
+    /// Reads a record back: every payload must be what its statement says. What cannot be read ends *damaged*.
+    pub(super) fn load(&mut self, stored: Stored) -> Option<(RecordId, Loaded)> {
+        let record = stored.record;
+        let redelivered = record < self.first_own_record;
+        let part = stored.body.and_then(|body| Part::decode(body).ok());
+        let part = part.filter(|part| {
+            let entries = part.entries().iter();
+            let waits = |index| match &stored.head {
+                Some(head) => {
+                    let at = head.entries.binary_search_by_key(&index, |entry| entry.index).ok();
+                    at.and_then(|at| head.entries.get(at)).is_some_and(|entry| entry.state == EntryState::Waiting)
+                }
+                None => true,
+            };
+            let messages = stored.head.as_ref().is_none_or(|head| head.kind == Kind::Messages);
+            let due: Vec<_> = entries.filter(|entry| messages && waits(entry.index)).collect();
+            self.stats.digest_checks += due.len() as u64;
+            due.iter().all(|entry| {
+                MessageRef::parse(&entry.statement)
+                    .is_ok_and(|message| message.payload_digest == Digest::of(&entry.payload))
+            })
+        });
+        match (stored.head, part) {
+            (Some(head), Some(part)) if matches(&head, &part) => {
+                Some((record, Loaded::new(head, Some(Arc::new(part)), redelivered)))
+            }
+            (Some(head), _) => {
+                self.on_damaged(record, head);
+                None
+            }
+            (None, Some(part)) => self.restore(record, part).map(|loaded| (record, loaded)),
+            (None, None) => {
+                self.on_unreadable(record);
+                None
+            }
+        }
+    }
+
+    /// The index of a record is damaged, its body is not: it is made again from the statements. Which entries had ended is not
+    /// known any more; they are delivered again, and their recipient answers with the earlier outcome.
+    fn restore(&mut self, record: RecordId, part: Part) -> Option<Loaded> {
+        self.stats.damaged += 1;
+        self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Damaged { record }));
+        let head = self.head_from(&part)?;
+        let intent = SpoolIntent::Update { record, before: head.place(), head: head.clone(), body: None };
+        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        Some(Loaded::new(head, Some(Arc::new(part)), true))
+    }
+
+    fn head_from(&self, part: &Part) -> Option<super::spool::Head> {
+        let mut entries = Vec::new();
+        let (mut waits_for, mut class) = (Vec::new(), None);
+        for entry in part.entries() {
+            let message = MessageRef::parse(&entry.statement).ok()?;
+            class.get_or_insert(message.class);
+            for endpoint in endpoints_of(&self.table, &message).unwrap_or_default() {
+                if !waits_for.contains(&endpoint) {
+                    waits_for.push(endpoint);
+                }
+            }
+            entries.push(super::spool::HeadEntry {
+                index: entry.index,
+                sender: message.sender.parse().ok()?,
+                message: message.id,
+                leaf: entry.leaf,
+                expires: message.expires(),
+                case: message.case.map(Arc::from),
+                cost: entry.credit(),
+                state: EntryState::Waiting,
+            });
+        }
+        let queue = Queue { waits_for: waits_for.into(), class: class? };
+        let taken = self.now.wall;
+        let mut head = super::spool::Head { kind: Kind::Messages, queue, taken, due: taken, entries };
+        head.due = self.due_of(&head);
+        Some(head)
+    }
+
+    /// The record cannot be read, but whom to tell is known: they get receipts *damaged* and send again.
+    fn on_damaged(&mut self, record: RecordId, head: super::spool::Head) {
+        self.stats.damaged += 1;
+        self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Damaged { record }));
+        let kind = head.kind;
+        let waiting = head.entries.iter().enumerate().filter(|(_, entry)| entry.state == EntryState::Waiting);
+        let waiting: Vec<usize> = waiting.map(|(position, _)| position).collect();
+        self.loaded.insert(record, Loaded::new(head, None, false));
+        match kind {
+            Kind::Messages => {
+                let ended: Vec<_> =
+                    waiting.iter().map(|position| (*position, Outcome::Damaged, Code::UNDECIDED_STORAGE)).collect();
+                self.conclude_here(record, &ended, None);
+            }
+            // The sender asks, and is told what is known then.
+            Kind::Receipts => {
+                let ended: Vec<_> = waiting.iter().map(|position| (*position, Code::UNDECIDED_STORAGE)).collect();
+                self.end_late(record, &ended);
+            }
+        }
+        let intent =
+            SpoolIntent::Quarantine { record, reason: "its body does not read back as it was written".to_owned() };
+        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+    }
+
+    fn on_unreadable(&mut self, record: RecordId) {
+        self.stats.damaged += 1;
+        self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Unreadable { record }));
+        let intent = SpoolIntent::Quarantine { record, reason: "neither index nor body can be read".to_owned() };
+        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+    }
+
+    /// Another table: begin again with everything that waits.
+    pub(super) fn judge_everything(&mut self) {
+        self.judging.queues = self.queues.names().into();
+        self.judging.after = None;
+        self.judge_on();
+    }
+
+    fn judge_on(&mut self) {
+        if self.judging.waiting || self.stopped {
+            return;
+        }
+        if let Some(queue) = self.judging.queues.front().cloned() {
+            self.judging.waiting = true;
+            let (after, bytes) = (self.judging.after, JUDGED_BYTES);
+            let read = SpoolRead::Queue { purpose: Purpose::Judge, queue, after, most: JUDGED, bytes };
+            self.outputs.push_back(CustodyOutput::Read(read));
+        }
+    }
+
+    pub(super) fn on_judged(&mut self, queue: &Queue, found: Vec<Stored>, end: bool) {
+        self.judging.waiting = false;
+        // Another table may have come meanwhile: then this answer is for a round that has begun again.
+        if self.judging.queues.front() == Some(queue) {
+            self.judging.after = found.last().map(|stored| stored.record).or(self.judging.after);
+            if end {
+                self.judging.queues.pop_front();
+                self.judging.after = None;
+            }
+        }
+        for stored in found {
+            self.judge_record(stored);
+        }
+        self.judge_on();
+    }
+
+    fn judge_record(&mut self, stored: Stored) {
+        let record = stored.record;
+        if !self.loaded.contains_key(&record) {
+            let Some((_, loaded)) = self.load(stored) else { return };
+            self.loaded.insert(record, loaded);
+        }
+        let Some(loaded) = self.loaded.get(&record) else { return };
+        if loaded.head.kind == Kind::Messages {
+            let signers = self.judge_signers(loaded);
+            let idle = loaded.positions(Step::Ready).chain(loaded.positions(Step::Held));
+            let returned: Vec<(usize, Outcome, Code)> = idle
+                .filter_map(|position| match self.judge_entry(loaded, position, &signers) {
+                    Judgement::Return(code) => Some((position, Outcome::Returned, code)),
+                    Judgement::Go { .. } | Judgement::Wait => None,
+                })
+                .collect();
+            if !returned.is_empty() {
+                self.conclude_here(record, &returned, None);
+            }
+            self.move_if_elsewhere(record);
+        }
+        self.let_go_if_unqueued(record);
+    }
+
+    /// Moves a record to the queue of those who are responsible now.
+    fn move_if_elsewhere(&mut self, record: RecordId) {
+        let Some(loaded) = self.loaded.get(&record) else { return };
+        if !loaded.head.waits() || loaded.any(Step::Flying) || loaded.any(Step::Ending) {
+            return;
+        }
+        let mut waits_for: Vec<EndpointId> = Vec::new();
+        for (position, held) in loaded.head.entries.iter().enumerate() {
+            let Some(entry) = loaded.entry(position) else { continue };
+            let message = MessageRef::parse(&entry.statement).ok().filter(|_| held.state == EntryState::Waiting);
+            for endpoint in message.and_then(|message| endpoints_of(&self.table, &message)).unwrap_or_default() {
+                if !waits_for.contains(&endpoint) {
+                    waits_for.push(endpoint);
+                }
+            }
+        }
+        let from = loaded.head.queue.clone();
+        if waits_for.is_empty() || *waits_for == *from.waits_for {
+            return;
+        }
+        let to = Queue { waits_for: waits_for.into(), class: from.class };
+        let (before, mut head) = (loaded.head.place(), loaded.head.clone());
+        head.queue = to.clone();
+        self.drop_loaded(&from, record);
+        self.open_queue(&to);
+        if let Some(state) = self.queues.get_mut(&to) {
+            // It is older than what was read of its new queue: read that again from the front.
+            state.cursor = None;
+            state.end = false;
+        }
+        let intent = SpoolIntent::Update { record, before, head, body: None };
+        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        for queue in [&from, &to] {
+            if let Some(state) = self.queues.get_mut(queue) {
+                state.look = true;
+            }
+            self.mark_dirty(queue);
+        }
+    }
+
+    /// A record that was loaded to be judged and is in no window need not stay.
+    pub(super) fn let_go_if_unqueued(&mut self, record: RecordId) {
+        let Some(loaded) = self.loaded.get(&record) else { return };
+        let queued = self.queues.get(&loaded.head.queue).is_some_and(|state| state.window.contains(&record));
+        if !queued && !loaded.any(Step::Ending) && !loaded.any(Step::Flying) {
+            self.loaded.remove(&record);
+        }
+    }
+}
+
+/// Index and body speak of the same entries.
+fn matches(head: &super::spool::Head, part: &Part) -> bool {
+    head.entries.len() == part.entries().len()
+        && head.entries.iter().zip(part.entries()).all(|(held, entry)| held.index == entry.index)
+}
+
+/// Records judged at once.
+const JUDGED: usize = 64;
+/// Bytes of them, at most.
+const JUDGED_BYTES: usize = 4 << 20;
