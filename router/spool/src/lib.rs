@@ -1,0 +1,18 @@
+//! How does a router keep what it promised, across crashes, bad disks and curious readers of the disk?
+//!
+//! [`store`] is the contract of a storage library, [`fjall_store`] the one in use, [`memory_store`] a faulty disk for
+//! simulations, [`conformance`] the suite all of them pass. [`seal`] encrypts every row; [`keys`] says with what.
+//! Nothing here reads a clock or draws randomness: callers give both.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod fjall_store;
+pub mod keys;
+pub mod memory_store;
+pub mod seal;
+pub mod store;
+
+pub use fjall_store::{FjallOptions, FjallStore};
+pub use keys::{MasterKey, MasterKeys};
+pub use seal::{SealError, Vault};
+pub use store::{Batch, Space, Store, StoreError};
