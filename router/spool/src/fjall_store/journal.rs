@@ -2,7 +2,7 @@
 //!
 //! fjall cuts a journal at the first entry it cannot decode. After a crash that is right: only the last batch can be
 //! torn, since the next one starts after its fsync. But one flipped bit in the middle looks the same and would silently
-//! cut off all that follows. So the journals are read first: a complete end marker behind the first undecodable entry
+//! cut off all that follows. So the journals are read first: a complete end marker behind what cannot be decoded
 //! proves damage. Reads each journal once, sequentially, at most what `journal_bytes` allows.
 
 use std::fs::File;
@@ -21,12 +21,19 @@ pub(super) fn refuse_lost_batches(folder: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(unreadable(folder, &error)),
     };
+    let mut journals = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-        if path.extension().is_none_or(|extension| extension != "jnl") {
-            continue;
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        if let Some(number) = number.filter(|_| path.extension().is_some_and(|extension| extension == "jnl")) {
+            journals.push((number, path));
         }
-        let damage = File::open(&path).and_then(|file| first_damage(BufReader::with_capacity(BUFFER, file)));
+    }
+    journals.sort();
+    let mut last = None;
+    for (_, path) in journals {
+        let file = File::open(&path).map(|file| BufReader::with_capacity(BUFFER, file));
+        let damage = file.and_then(|file| first_damage(file, &mut last));
         if let Some(at) = damage.map_err(|error| unreadable(&path, &error))? {
             return Err(refuse(format!(
                 "{} is damaged at byte {at}, and complete batches follow: restore the disk, or start once with \
@@ -38,35 +45,48 @@ pub(super) fn refuse_lost_batches(folder: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Where the first entry lies that cannot be decoded, if an end marker follows it anywhere.
-fn first_damage(mut journal: impl Read + Seek) -> io::Result<Option<u64>> {
+/// Where the batch begins that cannot be decoded or is out of order, if an end marker follows anywhere behind. Behind the
+/// last complete batch, not behind the undecodable entry: a flipped length makes an entry swallow what follows it.
+///
+/// `last` is the sequence number of the batch before, across journals. It is the one field of a batch that fjall's
+/// checksum leaves out: too low, and fjall takes the batch for flushed.
+fn first_damage(mut journal: impl Read + Seek, last: &mut Option<u64>) -> io::Result<Option<u64>> {
     let mut at = 0;
-    while skip_entry(&mut journal)? {
+    while let Some(number) = read_batch(&mut journal)? {
+        if last.is_some_and(|last| number <= last) || number - last.unwrap_or(0) > FARTHEST {
+            return Ok(Some(at));
+        }
+        *last = Some(number);
         at = journal.stream_position()?;
     }
     journal.seek(SeekFrom::Start(at))?;
     Ok(has_end_marker(&mut journal)?.then_some(at))
 }
 
-/// Goes past one entry; false when there is none that can be decoded.
-fn skip_entry(journal: &mut (impl Read + Seek)) -> io::Result<bool> {
-    match read_entry(journal) {
-        Ok(decoded) => Ok(decoded),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+/// Reads to the end of one batch: its sequence number, or `None` when there is none that can be decoded.
+fn read_batch(journal: &mut (impl Read + Seek)) -> io::Result<Option<u64>> {
+    match read_entries(journal) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        other => other,
     }
 }
 
-fn read_entry(journal: &mut (impl Read + Seek)) -> io::Result<bool> {
-    match take::<1>(journal)? {
-        [START] => take::<12>(journal).map(|_| true),
-        [ITEM] => read_item(journal),
-        [END] => {
-            let [.., a, b, c, d] = take::<12>(journal)?;
-            Ok([a, b, c, d] == MAGIC)
+fn read_entries(journal: &mut (impl Read + Seek)) -> io::Result<Option<u64>> {
+    if take::<1>(journal)? != [START] {
+        return Ok(None);
+    }
+    let _items = take::<4>(journal)?;
+    let number = u64::from_le_bytes(take::<8>(journal)?);
+    loop {
+        match take::<1>(journal)? {
+            [ITEM] if read_item(journal)? => {}
+            [CLEAR] => drop(take::<8>(journal)?),
+            [END] => {
+                let [.., a, b, c, d] = take::<12>(journal)?;
+                return Ok(([a, b, c, d] == MAGIC).then_some(number));
+            }
+            _ => return Ok(None),
         }
-        [CLEAR] => take::<8>(journal).map(|_| true),
-        _ => Ok(false),
     }
 }
 
@@ -121,6 +141,8 @@ const MAGIC: [u8; 4] = *b"FJL\x03";
 /// Value, tombstone, weak tombstone, indirection.
 const HIGHEST_KIND: u8 = 4;
 const UNCOMPRESSED: u8 = 0;
+/// Sequence numbers count batches and flushes: no gap is this wide.
+const FARTHEST: u64 = 1 << 40;
 const END_BYTES: usize = 13;
 const BUFFER: usize = 1 << 20;
 const PAGE: usize = 4 << 10;
