@@ -40,9 +40,12 @@ pub fn check_all<R: Rig>(mut fresh: impl FnMut() -> R) {
     oracle::agrees_with_a_map(fresh);
 }
 
+/// One claim of the contract, and what panics unless it holds.
+pub type Check<R> = (&'static str, fn(&mut R));
+
 /// The checks by name, for tests that show one of them fails.
 #[must_use]
-pub fn checks<R: Rig>() -> Vec<(&'static str, fn(&mut R))> {
+pub fn checks<R: Rig>() -> Vec<Check<R>> {
     vec![
         ("what is committed is there", rows::what_is_committed_is_there),
         ("what is deleted is gone", rows::what_is_deleted_is_gone),

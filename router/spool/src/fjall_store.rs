@@ -1,7 +1,7 @@
 //! How do rows lie on disk? In fjall: a journal with one fsync per batch, one tree per keyspace, record values apart.
 //!
 //! Opening replays the journal: a batch whose end marker is missing was torn by a crash and is cut off. Because fjall
-//! cuts at the first entry it cannot decode, [`journal`] looks first whether complete batches follow it.
+//! cuts at the first entry it cannot decode, `journal` looks first whether complete batches follow it.
 
 mod fault;
 mod journal;
@@ -51,10 +51,9 @@ impl FjallStore {
     }
 
     fn space(&self, space: Space) -> Result<&Keyspace, StoreError> {
-        self.spaces.get(usize::from(space.number())).ok_or_else(|| StoreError::Unreadable {
-            space,
-            cause: "this keyspace is not open".to_owned(),
-        })
+        self.spaces
+            .get(usize::from(space.number()))
+            .ok_or_else(|| StoreError::Unreadable { space, cause: "this keyspace is not open".to_owned() })
     }
 
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {

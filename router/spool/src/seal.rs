@@ -63,8 +63,14 @@ impl Vault {
     /// [`SealError::UnknownMaster`] when a secret is wrapped by a master key that was not given; [`SealError::Store`].
     pub fn open(store: &impl Store, masters: MasterKeys) -> Result<Self, SealError> {
         let found = wrap::read_all(store, &masters)?;
-        let mut vault =
-            Self { masters, segments: BTreeMap::new(), writing: None, highest: found.highest, lookup: None, lost: found.lost };
+        let mut vault = Self {
+            masters,
+            segments: BTreeMap::new(),
+            writing: None,
+            highest: found.highest,
+            lookup: None,
+            lost: found.lost,
+        };
         for (number, secret) in found.secrets {
             if number == LOOKUP {
                 vault.lookup = Some(with_lookup_key(secret));
@@ -115,7 +121,8 @@ impl Vault {
     /// # Errors
     /// [`SealError::Exhausted`] when no segment has begun or it is full: begin one; [`SealError::Crypto`].
     pub fn seal(&mut self, row: Row<'_>, plain: &[u8]) -> Result<Bytes, SealError> {
-        let writing = self.writing.as_mut().filter(|writing| writing.sealed < MOST_VALUES).ok_or(SealError::Exhausted)?;
+        let writing =
+            self.writing.as_mut().filter(|writing| writing.sealed < MOST_VALUES).ok_or(SealError::Exhausted)?;
         let segment = self.segments.get(&writing.segment).ok_or(SealError::Exhausted)?;
         let counter = writing.sealed;
         writing.sealed += 1;
@@ -207,7 +214,10 @@ impl Vault {
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vault").field("masters", &self.masters).field("segments", &self.segments.len()).finish_non_exhaustive()
+        f.debug_struct("Vault")
+            .field("masters", &self.masters)
+            .field("segments", &self.segments.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What must a storage library promise before a router may promise anything?
 //!
 //! Batches that apply whole or not at all, an Ok that means fsync, ascending scans, and errors that say what is known.
-//! One writer: the spool owns its store. Implementations pass [`conformance`](crate::conformance); a replicated engine
+//! One writer: the spool owns its store. Implementations pass the suite `conformance`; a replicated engine
 //! would be one more.
 
 mod batch;

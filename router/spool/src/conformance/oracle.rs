@@ -12,10 +12,12 @@ use super::Rig;
 use crate::store::{Batch, Space, Store};
 
 type Map = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
+/// One change: where, and what or nothing.
+type Written = (Space, Vec<u8>, Option<Vec<u8>>);
 
 #[derive(Debug, Clone)]
 enum Step {
-    Commit(Vec<(Space, Vec<u8>, Option<Vec<u8>>)>),
+    Commit(Vec<Written>),
     Get(Space, Vec<u8>),
     Scan(Space, Vec<u8>, Vec<u8>, usize),
     Restart,
@@ -69,7 +71,7 @@ fn run(rig: &mut impl Rig, steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn apply(map: &mut Map, changes: &[(Space, Vec<u8>, Option<Vec<u8>>)]) {
+fn apply(map: &mut Map, changes: &[Written]) {
     for (space, key, value) in changes {
         match value {
             Some(value) => map.insert((*space, key.clone()), value.clone()),
@@ -78,7 +80,7 @@ fn apply(map: &mut Map, changes: &[(Space, Vec<u8>, Option<Vec<u8>>)]) {
     }
 }
 
-fn batch(changes: &[(Space, Vec<u8>, Option<Vec<u8>>)]) -> Batch {
+fn batch(changes: &[Written]) -> Batch {
     let mut batch = Batch::new();
     for (space, key, value) in changes {
         match value {
@@ -121,5 +123,8 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 
 /// On both sides of the length from which values lie apart.
 fn value() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![prop::collection::vec(any::<u8>(), 0..40), (1_000..5_000_usize, any::<u8>()).prop_map(|(n, b)| vec![b; n])]
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..40),
+        (1_000..5_000_usize, any::<u8>()).prop_map(|(n, b)| vec![b; n])
+    ]
 }

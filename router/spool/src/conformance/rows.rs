@@ -111,7 +111,9 @@ pub(super) fn limits_are_taken(rig: &mut impl Rig) {
 
 pub(super) fn too_large_is_refused_alone(rig: &mut impl Rig) {
     let mut store = rig.open();
-    for (key, value) in [(vec![], vec![]), (vec![1; MAX_KEY_BYTES + 1], vec![]), (vec![1], vec![0; MAX_VALUE_BYTES + 1])] {
+    for (key, value) in
+        [(vec![], vec![]), (vec![1; MAX_KEY_BYTES + 1], vec![]), (vec![1], vec![0; MAX_VALUE_BYTES + 1])]
+    {
         let mut batch = Batch::new();
         batch.put(Space::Late, &b"beside it"[..], &b"1"[..]);
         batch.put(Space::Late, key, value);

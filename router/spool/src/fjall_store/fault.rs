@@ -26,9 +26,13 @@ pub(super) fn on_read(space: Space, error: &Error) -> StoreError {
 
 pub(super) fn on_open(folder: &Path, error: &Error) -> StoreError {
     let cause = match error {
-        Error::Locked => "another process uses it: stop that process, or give this router a folder of its own".to_owned(),
+        Error::Locked => {
+            "another process uses it: stop that process, or give this router a folder of its own".to_owned()
+        }
         Error::InvalidVersion(_) => format!("it was written by another version of the storage library ({error})"),
-        Error::JournalRecovery(_) => format!("its journal is damaged ({error}): restore the folder, or start with an empty one"),
+        Error::JournalRecovery(_) => {
+            format!("its journal is damaged ({error}): restore the folder, or start with an empty one")
+        }
         other => format!("{other}: check the disk and the folder's owner and permissions"),
     };
     StoreError::Open { folder: folder.to_owned(), cause }

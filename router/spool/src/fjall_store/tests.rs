@@ -8,7 +8,12 @@ use super::*;
 use crate::conformance::{MOMENTS, Rig, check_all};
 
 fn small() -> FjallOptions {
-    FjallOptions { cache_bytes: 4 << 20, records_memtable_bytes: 4 << 20, index_memtable_bytes: 1 << 20, ..Default::default() }
+    FjallOptions {
+        cache_bytes: 4 << 20,
+        records_memtable_bytes: 4 << 20,
+        index_memtable_bytes: 1 << 20,
+        ..Default::default()
+    }
 }
 
 struct Folder(TempDir);

@@ -141,10 +141,7 @@ mod tests {
         let (folder, _) = key_file(&[0xA7; 32], 0o400);
         assert!(MasterKey::from_credential(folder.path(), "master").is_ok());
         for name in ["../master", "/etc/hostname", "", ".", ".."] {
-            assert!(matches!(
-                MasterKey::from_credential(folder.path(), name),
-                Err(KeyError::CredentialName { .. })
-            ));
+            assert!(matches!(MasterKey::from_credential(folder.path(), name), Err(KeyError::CredentialName { .. })));
         }
     }
 }

@@ -215,9 +215,10 @@ impl Inner {
         if self.read_only {
             return Err(StoreError::ReadOnly { place: place(), cause: "made so".to_owned() });
         }
-        let puts = batch.changes().iter().filter_map(|Change { space, key, value }| {
-            value.as_ref().map(|value| size(&(*space, key.clone()), value))
-        });
+        let puts = batch
+            .changes()
+            .iter()
+            .filter_map(|Change { space, key, value }| value.as_ref().map(|value| size(&(*space, key.clone()), value)));
         let wanted: u64 = puts.sum();
         match self.capacity {
             Some(most) if wanted > 0 && self.rows.bytes().saturating_add(wanted) > most => {

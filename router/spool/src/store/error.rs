@@ -21,7 +21,9 @@ pub enum StoreError {
         cause: String,
     },
     /// The file system takes no writes.
-    #[error("the spool in {place} lies on a read-only file system ({cause}): mount it writable, then restart the router")]
+    #[error(
+        "the spool in {place} lies on a read-only file system ({cause}): mount it writable, then restart the router"
+    )]
     ReadOnly {
         /// The folder or disk.
         place: String,
@@ -29,7 +31,9 @@ pub enum StoreError {
         cause: String,
     },
     /// A write or an fsync failed: whether the batch is durable is unknown until the store is opened again.
-    #[error("writing the spool in {place} failed ({cause}): check the disk, then restart the router, which recovers it")]
+    #[error(
+        "writing the spool in {place} failed ({cause}): check the disk, then restart the router, which recovers it"
+    )]
     Failed {
         /// The folder or disk.
         place: String,
