@@ -13,9 +13,12 @@ use crate::problem::{Problem, Problems};
 use crate::tls::{Credentials, Trust};
 
 mod certificate;
+mod custody;
 mod directory;
 mod files;
 mod pki;
+
+pub use custody::CustodyKeys;
 
 /// A configuration whose files were found sound, with what was loaded from them.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Prepared {
     pub identities: Vec<LinkIdentity>,
     /// The verified directory and its table.
     pub directory: Loaded,
+    /// The keys of custody, when it is configured.
+    pub custody: Option<CustodyKeys>,
     /// What is not wrong yet.
     pub warnings: Vec<String>,
 }
@@ -78,6 +83,8 @@ pub fn prepare(config: Config, now: UnixMs, intent: Intent) -> Result<Prepared, 
     let pki = pki::load(&mut findings, now);
     let own = pki.as_ref().map(|pki| pki.identities.as_slice());
     let directory = directory::load(&mut findings, own, now, intent);
+    let table = directory.as_ref().map(|loaded| &loaded.table);
+    let custody = custody::load(&mut findings, table, now);
     check_state(&mut findings);
     check_memory(&mut findings);
     let Findings { problems, warnings, .. } = findings;
@@ -87,6 +94,7 @@ pub fn prepare(config: Config, now: UnixMs, intent: Intent) -> Result<Prepared, 
             trust: Arc::new(pki.trust),
             identities: pki.identities,
             directory,
+            custody,
             warnings,
             config,
         }),

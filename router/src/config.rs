@@ -17,11 +17,13 @@ use crate::identity::TrustDomain;
 use crate::problem::{Place, Problem, Problems};
 
 mod address;
+mod custody;
 mod link;
 mod reader;
 mod sections;
 
 pub use address::PeerAddress;
+pub use custody::{CustodySection, KeySource};
 pub use kernpost_router_core::{Line, LinkProfile};
 pub use link::LinkSection;
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub endpoint_budget: LinkBudget,
     /// What a router's link may use per second.
     pub router_budget: LinkBudget,
+    /// What is kept for those who cannot take it now; `None`: nothing is.
+    pub custody: Option<CustodySection>,
     /// Bounds on connections being set up.
     pub handshakes: HandshakesSection,
     /// The admin interface.
@@ -291,6 +295,7 @@ impl Config {
         engine.largest_payload = self.limits.largest_payload;
         engine.large_payloads_per_link = self.limits.large_payloads_per_link;
         engine.large_payloads = self.limits.large_payloads;
+        engine.custody = self.custody.is_some();
         engine
     }
 

@@ -19,13 +19,16 @@ pub enum Gate {
     Control,
     /// No peer's clock is more than 60 s off (WIRE 3.1).
     Clock,
+    /// Custody was read from the spool, and nothing has failed since; always open without one.
+    Custody,
     /// The router is not draining.
     Drain,
 }
 
 impl Gate {
     /// All gates.
-    pub const ALL: [Self; 5] = [Self::Directory, Self::Listening, Self::Control, Self::Clock, Self::Drain];
+    pub const ALL: [Self; 6] =
+        [Self::Directory, Self::Listening, Self::Control, Self::Clock, Self::Custody, Self::Drain];
 
     /// Its name in `/readyz`.
     #[must_use]
@@ -35,6 +38,7 @@ impl Gate {
             Self::Listening => "listening",
             Self::Control => "control",
             Self::Clock => "clock",
+            Self::Custody => "custody",
             Self::Drain => "drain",
         }
     }

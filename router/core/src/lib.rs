@@ -29,6 +29,7 @@ pub mod verification;
 pub use config::{ControlConfig, EngineConfig};
 pub use control::{Control, ControlOutput, ControlStatus};
 pub use crossing::Crossing;
+pub use custody::{Custody, CustodyConfig, CustodyOutput, RouterSigner};
 pub use engine::Engine;
 pub use event::{EngineEvent, EngineOutput, PresenceEvent};
 pub use ledger::Ledger;

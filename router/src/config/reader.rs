@@ -81,6 +81,11 @@ impl<'t> Section<'t> {
         Section { table, path }
     }
 
+    /// Whether there is anything under `key`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The tables of the array `key` (`[[key]]`); empty when absent.
     pub(crate) fn sections(&mut self, notes: &mut Notes<'t>, key: &str) -> Vec<Section<'t>> {
         let path = self.dotted(key);

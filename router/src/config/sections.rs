@@ -15,7 +15,7 @@ use kernpost_router_core::{Line, LinkProfile};
 use super::link::send_window_bytes;
 use super::reader::{FilePath, Notes, Section};
 use super::{
-    AdminSection, Config, DeadlinesSection, DirectorySection, HandshakesSection, LimitsSection, LinkSection,
+    AdminSection, Config, CustodySection, DeadlinesSection, DirectorySection, HandshakesSection, LimitsSection, LinkSection,
     ListenSection, LogFormat, LogSection, PeerSection, RouterSection, TlsProfile, TlsSection, report_duplicates,
 };
 use crate::problem::Problems;
@@ -53,6 +53,9 @@ pub(super) fn read_noting<'t>(file: &'t Path, text: &'t str) -> (Option<Config>,
     let deadlines = read_deadlines(&mut notes, section);
     let section = root.section(&mut notes, "budgets");
     let (endpoint_budget, router_budget) = read_budgets(&mut notes, section);
+    let has_custody = root.has("custody");
+    let section = root.section(&mut notes, "custody");
+    let custody = if has_custody { CustodySection::read(&mut notes, section, file) } else { None };
     let section = root.section(&mut notes, "handshakes");
     let handshakes = read_handshakes(&mut notes, section);
     let section = root.section(&mut notes, "admin");
@@ -83,6 +86,7 @@ pub(super) fn read_noting<'t>(file: &'t Path, text: &'t str) -> (Option<Config>,
             deadlines,
             endpoint_budget,
             router_budget,
+            custody,
             handshakes,
             admin,
             log,

@@ -55,7 +55,7 @@ fn the_reference_shows_every_key_that_is_read() {
 #[test]
 fn the_core_is_configured_with_its_own_defaults() {
     let config = parse(&minimal()).unwrap();
-    let core = EngineConfig { workers: config.workers(), ..EngineConfig::new(config.router.id.clone()) };
+    let core = EngineConfig { workers: config.workers(), custody: true, ..EngineConfig::new(config.router.id.clone()) };
     assert_eq!(format!("{:?}", config.engine()), format!("{core:?}"));
     let control = ControlConfig::new(config.router.id.clone(), config.workers());
     assert_eq!(format!("{:?}", config.control()), format!("{control:?}"));
