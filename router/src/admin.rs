@@ -22,7 +22,9 @@ use crate::observed::Observed;
 
 mod status;
 
-pub use status::{AttachmentLine, DirectoryPage, LedgerPage, LinkLine, ReadyPage, StatusPage, WorkerLine, ZoneLine};
+pub use status::{
+    AttachmentLine, CustodyPage, DirectoryPage, LedgerPage, LinkLine, ReadyPage, StatusPage, WorkerLine, ZoneLine,
+};
 
 /// The admin interface cannot be started.
 #[derive(Debug, thiserror::Error)]

@@ -30,7 +30,9 @@ pub async fn wait(observed: &Observed, clock: Clock, limit: Duration) -> Drained
     loop {
         tokio::time::sleep(LOOKING).await;
         let workers: Vec<_> = observed.workers.iter().map(|worker| worker.load_full()).collect();
-        let quiet = workers.iter().all(|worker| is_quiet(worker, began_us));
+        let custody = observed.custody.load();
+        let custody_quiet = custody.as_ref().is_none_or(|custody| custody.taken_us > began_us && custody.idle);
+        let quiet = custody_quiet && workers.iter().all(|worker| is_quiet(worker, began_us));
         if quiet {
             let since = *quiet_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= grace(workers.iter().map(AsRef::as_ref)) {

@@ -8,7 +8,7 @@
 //! A running router, in the order of a message: [`run`] starts the threads; a [`worker`] owns sockets ([`socket`]) to which
 //! [`steering`] brings the packets of its connections ([`connection_id`], [`link_secret`]), lets newcomers in ([`handshakes`]),
 //! carries its [`link`]s and drives its engine; [`control_task`] drives the control side,
-//! [`directory_task`] puts new tables into force; [`channels`] says what they tell each other, [`drain`] when to stop.
+//! [`directory_task`] puts new tables into force; [`custody`] keeps what nobody can take now, [`channels`] says what they tell each other, [`drain`] when to stop.
 
 pub mod admin;
 pub mod channels;
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod connection_id;
 pub mod control_task;
+pub mod custody;
 pub mod directory;
 pub mod directory_task;
 pub mod drain;

@@ -14,9 +14,11 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use crate::observed::Observed;
 
 mod collect;
+mod custody;
 mod families;
 
 pub(crate) use collect::outcomes;
+pub(crate) use custody::custody_outcomes;
 pub use families::{Family, Kind};
 
 /// Every metric family the router exports, sorted by name.

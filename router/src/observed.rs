@@ -8,13 +8,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use kernpost_codecs::{CloseCode, RouterId, UnixMs};
 use kernpost_router_core::control::Alarm;
+use kernpost_router_core::custody::CustodyAlarm;
 use kernpost_router_core::engine::LinkCounts;
 use kernpost_router_core::{ControlStatus, EngineStats, Ledger, WorkerId};
 use kernpost_routing_table::{Published, Table};
 
+use crate::custody::CustodySnapshot;
 use crate::readiness::Readiness;
 
 /// Everything an operator can see, shared by all threads.
@@ -32,6 +34,8 @@ pub struct Observed {
     pub control: ArcSwap<ControlStatus>,
     /// The workers, as last published, by [`WorkerId`].
     pub workers: Box<[ArcSwap<WorkerSnapshot>]>,
+    /// Custody, as last published; `None`: the router takes none, or it has not begun.
+    pub custody: ArcSwapOption<CustodySnapshot>,
     /// What became of directory updates.
     pub directory: DirectoryCounts,
     /// Alarms since the start.
@@ -194,6 +198,9 @@ pub struct AlarmCounts {
     clock: AtomicU64,
     equivocation: AtomicU64,
     presence: AtomicU64,
+    custody_stopped: AtomicU64,
+    custody_damaged: AtomicU64,
+    custody_no_key: AtomicU64,
 }
 
 impl AlarmCounts {
@@ -207,13 +214,26 @@ impl AlarmCounts {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts an alarm of custody.
+    pub fn on_custody(&self, alarm: &CustodyAlarm) {
+        let count = match alarm {
+            CustodyAlarm::Stopped { .. } => &self.custody_stopped,
+            CustodyAlarm::Damaged { .. } | CustodyAlarm::Unreadable { .. } => &self.custody_damaged,
+            CustodyAlarm::NoKey => &self.custody_no_key,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts by the kind's name.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 3] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 6] {
         [
             ("clock", self.clock.load(Ordering::Relaxed)),
             ("equivocation", self.equivocation.load(Ordering::Relaxed)),
             ("presence_refused", self.presence.load(Ordering::Relaxed)),
+            ("custody_stopped", self.custody_stopped.load(Ordering::Relaxed)),
+            ("custody_damaged", self.custody_damaged.load(Ordering::Relaxed)),
+            ("custody_no_key", self.custody_no_key.load(Ordering::Relaxed)),
         ]
     }
 }
@@ -230,6 +250,7 @@ impl Observed {
             table,
             control: ArcSwap::from_pointee(ControlStatus::default()),
             workers: (0..workers).map(|_| worker()).collect(),
+            custody: ArcSwapOption::empty(),
             directory: DirectoryCounts::default(),
             alarms: AlarmCounts::default(),
         }
@@ -240,6 +261,11 @@ impl Observed {
         if let Some(slot) = self.workers.get(usize::from(worker.0)) {
             slot.store(Arc::new(snapshot));
         }
+    }
+
+    /// Replaces what is shown of custody.
+    pub fn publish_custody(&self, snapshot: CustodySnapshot) {
+        self.custody.store(Some(Arc::new(snapshot)));
     }
 
     /// Replaces what is shown of the control side.

@@ -69,7 +69,7 @@ impl Readiness {
     /// The gates of a router that has just started: all closed but those that close only on trouble.
     #[must_use]
     pub fn starting() -> Self {
-        let parts = [Gate::Directory, Gate::Listening, Gate::Control];
+        let parts = [Gate::Directory, Gate::Listening, Gate::Control, Gate::Custody];
         let closed = parts.map(|gate| (gate, "starting".to_owned()));
         Self { closed: ArcSwap::from_pointee(closed.into()) }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use kernpost_codecs::UnixMs;
 use kernpost_router_core::{Ledger, WorkerId};
 use kernpost_routing_table::Published;
+use kernpost_spool::SpoolError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -24,6 +25,7 @@ use crate::clock::{Clock, wall};
 use crate::config::Config;
 use crate::connection_id::{ConnectionIds, Mask};
 use crate::control_task::{self, ControlParts};
+use crate::custody::{CustodySeat, CustodyThreads};
 use crate::directory::{DirectoryPaths, DirectoryTrouble, LiveDirectory};
 use crate::directory_task::{self, DirectoryParts};
 use crate::drain::{self, Drained};
@@ -50,6 +52,9 @@ pub enum StartError {
     /// Certificates or TLS.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// The spool.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
     /// A listen address.
     #[error("{0}")]
     Socket(#[from] SocketError),
@@ -84,6 +89,7 @@ pub struct Router {
     workers: Vec<JoinHandle<()>>,
     control_thread: JoinHandle<()>,
     directory_thread: JoinHandle<()>,
+    custody: Option<CustodyThreads>,
     admin: AdminServer,
 }
 
@@ -102,7 +108,7 @@ impl Router {
     /// # Errors
     /// Something cannot be had; what was started has ended again.
     pub fn start(prepared: Prepared) -> Result<Self, StartError> {
-        let Prepared { config, credentials, trust, directory: loaded, .. } = prepared;
+        let Prepared { config, credentials, trust, directory: loaded, custody, .. } = prepared;
         let clock = Clock::start();
         let state = StateFolder::open(&config.router.state)?;
         let secret = state.link_secret()?;
@@ -121,7 +127,18 @@ impl Router {
 
         let (control, inputs) = mpsc::channel(CONTROL_INPUTS);
         let (phase, phases) = watch::channel(Phase::Running);
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| channels::worker(&config)).unzip();
+        let seats = workers + u16::from(custody.is_some());
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..seats).map(|_| channels::worker(&config)).unzip();
+        let mut receivers = receivers.into_iter();
+        let worker_receivers: Vec<_> = receivers.by_ref().take(usize::from(workers)).collect();
+        let custody = match custody.zip(receivers.next()).zip(config.custody.as_ref()) {
+            Some(((keys, receivers), section)) => {
+                let core = section.core(config.router.id.clone(), workers, &config.deadlines);
+                let parts = CustodySeat { core, receivers, workers: senders.clone(), table: Arc::clone(&table), clock };
+                Some(CustodyThreads::start(section, keys, parts, &observed)?)
+            }
+            None => None,
+        };
         let control_thread = control_task::spawn(ControlParts {
             config: config.control(),
             table: Arc::clone(&table),
@@ -152,7 +169,7 @@ impl Router {
             config,
         });
         let mut threads = Vec::new();
-        for (number, receivers) in (0..workers).zip(receivers) {
+        for (number, receivers) in (0..workers).zip(worker_receivers) {
             let parts = WorkerParts {
                 id: WorkerId(number),
                 shared: Arc::clone(&shared),
@@ -166,6 +183,9 @@ impl Router {
                 phase: phases.clone(),
             };
             threads.push(worker::spawn(parts).map_err(thread("a worker"))?);
+        }
+        if custody.is_none() {
+            observed.readiness.open(Gate::Custody);
         }
         observed.readiness.open(Gate::Listening);
         let addresses = Addresses { quic: quic_addresses, admin: admin.address().into() };
@@ -182,6 +202,7 @@ impl Router {
             workers: threads,
             control_thread,
             directory_thread,
+            custody,
             admin,
         })
     }
@@ -215,10 +236,12 @@ impl Router {
         let drained = drain::wait(&self.observed, self.clock, limit).await;
         self.phase.send_replace(Phase::Closing);
         self.state.remove_addresses();
-        let Self { workers, control, look, control_thread, directory_thread, admin, observed, .. } = self;
+        let Self { workers, control, look, control_thread, directory_thread, custody, admin, observed, .. } = self;
         drop((control, look));
         let joined = tokio::task::spawn_blocking(move || {
-            for thread in workers.into_iter().chain([directory_thread, control_thread]) {
+            let custody = custody.map(CustodyThreads::into_threads);
+            let threads = workers.into_iter().chain([directory_thread, control_thread]);
+            for thread in threads.chain(custody.into_iter().flatten()) {
                 if thread.join().is_err() {
                     tracing::error!("a thread of this router ended by panic: report this");
                 }

@@ -6,7 +6,8 @@ use kernpost_codecs::Code;
 use kernpost_routing_table::instant_text;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::outcomes;
+use crate::custody::CustodySnapshot;
+use crate::metrics::{custody_outcomes, outcomes};
 use crate::observed::Observed;
 use crate::readiness::Reason;
 
@@ -45,6 +46,8 @@ pub struct StatusPage {
     pub draining: bool,
     /// The books, of all workers.
     pub ledger: LedgerPage,
+    /// What is kept for those who cannot take it now; absent without custody.
+    pub custody: Option<CustodyPage>,
     /// Unsigned settlements given here, by the code's name; only codes that occurred.
     pub refusals: BTreeMap<String, u64>,
     /// The directory in force.
@@ -69,6 +72,52 @@ pub struct LedgerPage {
     pub in_flight: u64,
     /// Whether accepted equals settled plus in flight at every worker.
     pub balanced: bool,
+}
+
+/// What is kept for those who cannot take it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustodyPage {
+    /// Messages by what became of them since the start; `taken` and `recovered` count what came in.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Messages held.
+    pub held: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// When the oldest that waits was taken, RFC 3339; absent: nothing waits.
+    pub oldest: Option<String>,
+    /// Receipts waiting for their senders.
+    pub late_receipts: u64,
+    /// Endpoints, or lists of them, that something waits for, by class.
+    pub queues: u64,
+    /// Entries on their way out.
+    pub in_flight: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Bytes the disk has left.
+    pub disk_free_bytes: u64,
+    /// How much less is taken than could be, percent; 100: nothing is taken.
+    pub pressure_percent: u8,
+    /// Whether what came in equals what ended plus what is held.
+    pub balanced: bool,
+}
+
+impl CustodyPage {
+    fn of(snapshot: &CustodySnapshot) -> Self {
+        let CustodySnapshot { ledger, stats, totals, .. } = snapshot;
+        Self {
+            outcomes: custody_outcomes(ledger).map(|(outcome, count)| (outcome.to_owned(), count)).into(),
+            held: ledger.in_custody,
+            bytes: totals.bytes,
+            oldest: totals.oldest.map(instant_text),
+            late_receipts: totals.receipts,
+            queues: stats.queues,
+            in_flight: stats.flying,
+            disk_bytes: totals.disk_bytes,
+            disk_free_bytes: totals.free_bytes,
+            pressure_percent: stats.pressure,
+            balanced: ledger.balanced(),
+        }
+    }
 }
 
 /// The directory in force, also `/directory`.
@@ -230,6 +279,7 @@ impl StatusPage {
             reasons: ready.reasons,
             draining: control.draining,
             ledger: ledger(observed),
+            custody: observed.custody.load().as_deref().map(CustodyPage::of),
             refusals,
             directory: DirectoryPage::of(observed),
             workers: workers(observed),

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use comfy_table::{Table as Grid, presets};
 
 use super::{StatusArgs, fetch};
-use crate::admin::{LinkLine, StatusPage};
+use crate::admin::{CustodyPage, LinkLine, StatusPage};
 
 /// Attachments shown; a mesh has thousands, and `--json` shows them all.
 const MOST_ATTACHMENTS: usize = 40;
@@ -25,6 +25,42 @@ pub(super) fn run(args: &StatusArgs, out: &mut impl Write) -> anyhow::Result<Exi
         show(&page, out)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_custody(custody: &CustodyPage, out: &mut impl Write) -> std::io::Result<()> {
+    let count = |outcome: &str| custody.outcomes.get(outcome).copied().unwrap_or(0);
+    if !custody.balanced {
+        writeln!(out, "  ! the books of custody do not balance: keep the logs and report this")?;
+    }
+    if custody.pressure_percent > 0 {
+        let why = "the disk is filling, or what waits is old: see disk and oldest below";
+        writeln!(out, "  ! custody takes {} % less than it could: {why}", custody.pressure_percent)?;
+    }
+    let ended = ["delivered", "rejected", "expired", "damaged", "returned", "discarded", "unreadable"];
+    let ended: Vec<String> = ended
+        .into_iter()
+        .filter(|outcome| count(outcome) > 0)
+        .map(|outcome| format!("{} {outcome}", count(outcome)))
+        .collect();
+    writeln!(
+        out,
+        "custody    {} held ({} MiB, oldest {}, {} queues, {} in flight), {} receipts for their senders",
+        custody.held,
+        custody.bytes >> 20,
+        custody.oldest.as_deref().unwrap_or("-"),
+        custody.queues,
+        custody.in_flight,
+        custody.late_receipts,
+    )?;
+    writeln!(
+        out,
+        "           {} taken + {} recovered; ended: {}; disk {} MiB, {} MiB free",
+        count("taken"),
+        count("recovered"),
+        if ended.is_empty() { "none".to_owned() } else { ended.join(", ") },
+        custody.disk_bytes >> 20,
+        custody.disk_free_bytes >> 20,
+    )
 }
 
 pub(super) fn show(page: &StatusPage, out: &mut impl Write) -> std::io::Result<()> {
@@ -74,6 +110,9 @@ pub(super) fn show(page: &StatusPage, out: &mut impl Write) -> std::io::Result<(
         if outcomes.is_empty() { "" } else { " + " },
         outcomes.join(" + ")
     )?;
+    if let Some(custody) = &page.custody {
+        show_custody(custody, out)?;
+    }
     if !page.refusals.is_empty() {
         let refusals: Vec<String> = page.refusals.iter().map(|(code, count)| format!("{count} {code}")).collect();
         writeln!(out, "refusals   {}", refusals.join(", "))?;

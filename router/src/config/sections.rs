@@ -15,8 +15,9 @@ use kernpost_router_core::{Line, LinkProfile};
 use super::link::send_window_bytes;
 use super::reader::{FilePath, Notes, Section};
 use super::{
-    AdminSection, Config, CustodySection, DeadlinesSection, DirectorySection, HandshakesSection, LimitsSection, LinkSection,
-    ListenSection, LogFormat, LogSection, PeerSection, RouterSection, TlsProfile, TlsSection, report_duplicates,
+    AdminSection, Config, CustodySection, DeadlinesSection, DirectorySection, HandshakesSection, LimitsSection,
+    LinkSection, ListenSection, LogFormat, LogSection, PeerSection, RouterSection, TlsProfile, TlsSection,
+    report_duplicates,
 };
 use crate::problem::Problems;
 

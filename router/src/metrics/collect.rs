@@ -7,16 +7,17 @@ use kernpost_codecs::{Class, CloseCode, Code, UnixMs};
 use kernpost_router_core::{ControlStatus, EngineStats, Ledger};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::custody::custody;
 use super::families::{self as f, Family, Kind};
 use crate::observed::{EndedBy, LinkSnapshot, Observed, WorkerSnapshot};
 
 /// Samples being gathered, by family.
 #[derive(Default)]
-struct Page(BTreeMap<&'static str, MetricFamily>);
+pub(super) struct Page(BTreeMap<&'static str, MetricFamily>);
 
 impl Page {
     /// Adds a sample; `labels` are the values in the order of the family's names.
-    fn add(&mut self, family: &'static Family, labels: &[&str], value: f64) {
+    pub(super) fn add(&mut self, family: &'static Family, labels: &[&str], value: f64) {
         debug_assert_eq!(family.labels.len(), labels.len(), "{}", family.name);
         let pairs = family.labels.iter().zip(labels);
         let mut metric = Metric::from_label(pairs.map(|(name, value)| pair(name, value)).collect());
@@ -36,11 +37,11 @@ impl Page {
         slot.mut_metric().push(metric);
     }
 
-    fn count(&mut self, family: &'static Family, labels: &[&str], value: u64) {
+    pub(super) fn count(&mut self, family: &'static Family, labels: &[&str], value: u64) {
         self.add(family, labels, float(value));
     }
 
-    fn flag(&mut self, family: &'static Family, labels: &[&str], value: bool) {
+    pub(super) fn flag(&mut self, family: &'static Family, labels: &[&str], value: bool) {
         self.add(family, labels, f64::from(u8::from(value)));
     }
 }
@@ -69,7 +70,7 @@ fn float(value: u64) -> f64 {
     value as f64
 }
 
-fn seconds(time: UnixMs) -> f64 {
+pub(super) fn seconds(time: UnixMs) -> f64 {
     float(time.0) / 1_000.0
 }
 
@@ -95,6 +96,9 @@ pub(super) fn collect(observed: &Observed) -> Vec<MetricFamily> {
     refusals(&mut page, observed);
     ended_links(&mut page, observed);
     links(&mut page, &control);
+    if let Some(snapshot) = observed.custody.load().as_deref() {
+        custody(&mut page, snapshot);
+    }
     directory(&mut page, observed);
     page.0.into_values().collect()
 }

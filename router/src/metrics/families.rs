@@ -51,6 +51,26 @@ families! {
     BALANCED: Gauge "ledger_balanced" [] "1 when accepted equals settled plus in flight at every worker.";
     REFUSALS: Counter "refusals_total" ["code", "fault"] "Unsigned settlements given by this router, by code (WIRE 8.4) and whose fault.";
 
+    // Custody; absent without one.
+    CUSTODY_LEDGER: Counter "custody_messages_total" ["outcome"] "Messages by what became of them in custody; outcome=taken and recovered count what came in.";
+    CUSTODY_HELD: Gauge "custody_held_messages" [] "Messages in custody.";
+    CUSTODY_BALANCED: Gauge "custody_balanced" [] "1 when taken plus recovered equals ended plus held.";
+    CUSTODY_BYTES: Gauge "custody_held_bytes" [] "Bytes of the messages in custody.";
+    CUSTODY_OLDEST: Gauge "custody_oldest_seconds" [] "When the oldest record that waits was taken, Unix time; absent: nothing waits.";
+    CUSTODY_RECEIPTS: Gauge "custody_late_receipts" [] "Receipts waiting for their senders.";
+    CUSTODY_DISK: Gauge "custody_disk_bytes" [] "Bytes of the spool on disk.";
+    CUSTODY_FREE: Gauge "custody_disk_free_bytes" [] "Bytes the disk has left.";
+    CUSTODY_PRESSURE: Gauge "custody_pressure_ratio" [] "How much less is taken than could be, 0 to 1; 1: nothing is taken.";
+    CUSTODY_QUEUES: Gauge "custody_queues" [] "Queues that hold something.";
+    CUSTODY_FLYING: Gauge "custody_in_flight_entries" [] "Entries on their way out of custody.";
+    CUSTODY_MEMORY: Gauge "custody_window_bytes" [] "Bytes of records in memory.";
+    CUSTODY_HANDED: Counter "custody_handed_over_total" ["result"] "Messages handed over to custody that it did not take: repeat, refused, not_kept.";
+    CUSTODY_ATTEMPTS: Counter "custody_attempts_total" ["result"] "Attempts to deliver: all, busy, undecided.";
+    CUSTODY_LATE: Counter "custody_late_receipts_total" ["result"] "Late receipts that need no further sending: noted, not_noted.";
+    CUSTODY_ASKS: Counter "custody_asks_answered_total" [] "Asks answered from the spool.";
+    CUSTODY_CHECKS: Counter "custody_checks_total" ["what"] "Signatures of receipts and digests of payloads checked.";
+    CUSTODY_DAMAGED: Counter "custody_damaged_records_total" [] "Records that could not be read.";
+
     // The engines, by worker.
     PARTS_RECEIVED: Counter "parts_received_total" ["worker"] "Bundle parts received.";
     PARTS_SENT: Counter "parts_sent_total" ["worker"] "Bundle parts sent, after splitting.";
@@ -110,7 +130,7 @@ families! {
     ATTACH_REFUSED: Counter "attach_refused_total" [] "ATTACH frames refused.";
     PRESENCE_REFUSED: Counter "presence_refused_total" [] "Presence tokens refused.";
     EQUIVOCATIONS: Counter "equivocations_total" [] "Zones a peer holds with our serial and another digest.";
-    ALARMS: Counter "alarms_total" ["kind"] "Alarms of the control side.";
+    ALARMS: Counter "alarms_total" ["kind"] "Alarms of the control side and of custody.";
 
     // Directory and table.
     GENERATION: Gauge "table_generation" [] "Generation of the table in force.";

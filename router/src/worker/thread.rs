@@ -99,7 +99,7 @@ fn open(parts: WorkerParts) -> io::Result<Opened> {
         let server = Some(quic.server.clone());
         endpoints.push(endpoint(&quic, id, server, socket)?);
     }
-    let dialling = dial_endpoints(&shared, &quic, id, parts.workers.len())?;
+    let dialling = dial_endpoints(&shared, &quic, id)?;
     let worker = Rc::new(Worker {
         id,
         engine: RefCell::new(Engine::new(shared.config.engine(), id, table)),
@@ -141,9 +141,9 @@ struct Dialling {
 
 /// The peers this worker dials, and sockets for it when there are any. Their address is that of a listen address, so that
 /// a firewall sees one host; the port is the kernel's choice.
-fn dial_endpoints(shared: &Shared, quic: &QuicConfigs, id: WorkerId, workers: usize) -> io::Result<Dialling> {
+fn dial_endpoints(shared: &Shared, quic: &QuicConfigs, id: WorkerId) -> io::Result<Dialling> {
     let config = &shared.config;
-    let workers = u16::try_from(workers).unwrap_or(u16::MAX);
+    let workers = config.workers();
     let mine = config.peers.iter().filter(|peer| dial::is_mine(config, peer, id.0, workers));
     let peers: Vec<PeerSection> = mine.cloned().collect();
     let mut endpoints = DialEndpoints::default();

@@ -36,9 +36,10 @@ impl Engine {
         }
     }
 
-    /// The first credit of an endpoint side: every worker may now prefer its attachments.
+    /// The first credit of an endpoint side: every worker, and custody, may now prefer its attachments.
     fn tell_granted(&mut self, link: LinkId) {
-        for worker in (0..self.config.workers).map(WorkerId).filter(|worker| *worker != self.worker) {
+        let custody = u16::from(self.config.custody);
+        for worker in (0..self.config.workers + custody).map(WorkerId).filter(|worker| *worker != self.worker) {
             self.outputs.push_back(EngineOutput::Cross { worker, crossing: Crossing::Granted { link } });
         }
     }
