@@ -18,6 +18,7 @@ pub mod large;
 pub mod ledger;
 pub mod line;
 pub mod link;
+pub mod mutant;
 pub mod now;
 pub mod outbound;
 pub mod presence;

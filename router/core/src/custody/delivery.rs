@@ -13,11 +13,13 @@ use kernpost_routing_table::KeyOwner;
 use smallvec::SmallVec;
 
 use super::ending::Ended;
+use super::intake::Pending;
 use super::judging::Judgement;
 use super::queues::Step;
-use super::spool::{Kind, Purpose, Queue, RecordId, SpoolRead};
+use super::spool::{EntryState, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead};
 use super::{CUSTODY_LINK, Custody, CustodyOutput, Timer};
 use crate::crossing::{Crossing, Move, Onward, Receipts};
+use crate::mutant::{self, Mutant};
 use crate::routing::Way;
 
 /// Entries of one record that left together and are not settled.
@@ -123,7 +125,7 @@ impl Custody {
     fn step(&self, loaded: &super::queues::Loaded, position: usize, recipient: &EndpointId) -> Option<Move> {
         let (entry, held) = (loaded.entry(position)?, loaded.head.entries.get(position)?);
         let hop = HopHeader {
-            redelivered: loaded.redelivered,
+            redelivered: loaded.redelivered && !mutant::is(Mutant::RedeliveredForgotten),
             hops: 1,
             recipient: Some(recipient.clone()),
             ..HopHeader::default()
@@ -155,6 +157,14 @@ impl Custody {
         *sequence += 1;
         let open = moves.len();
         self.stats.attempts += open as u64;
+        if mutant::is(Mutant::EraseWhenSent)
+            && let Some(loaded) = self.loaded.get(&record)
+        {
+            let (before, mut head) = (loaded.head.place(), loaded.head.clone());
+            head.entries.iter_mut().for_each(|entry| entry.state = EntryState::Sent(Code::NOTED));
+            let intent = SpoolIntent::Update { record, before, head, body: None };
+            self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        }
         if let Some(state) = self.queues.get_mut(queue) {
             state.flying += open as u64;
         }

@@ -58,7 +58,7 @@ impl Custody {
     /// Ends what is past its time and not under way.
     fn expire(&mut self, record: super::spool::RecordId) {
         let Some(loaded) = self.loaded.get(&record) else { return };
-        let grace = if loaded.head.kind == Kind::Messages { super::intake::EXPIRY_GRACE_MS } else { 0 };
+        let grace = super::ending::grace_ms(loaded.head.kind);
         let past = |position: &usize| {
             let entry = loaded.head.entries.get(*position);
             entry.is_some_and(|entry| {

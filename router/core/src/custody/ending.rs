@@ -14,6 +14,7 @@ use super::Custody;
 use super::intake::{EXPIRY_GRACE_MS, Pending, body_of};
 use super::queues::{Loaded, Step};
 use super::spool::{EntryState, Head, HeadEntry, Kind, Queue, RecordId, SpoolIntent};
+use crate::mutant::{self, Mutant};
 
 /// An entry that ends: its position in the record, how, and the position of its receipt in the part of them.
 pub(super) type Ended = (usize, Outcome, usize);
@@ -60,6 +61,9 @@ impl Custody {
         receipts.sort_by_key(|(at, _)| *at);
         let Some((_, first)) = receipts.first() else { return };
         let queue = Queue { waits_for: Arc::from([first.sender.clone()]), class: loaded.head.queue.class };
+        if mutant::is(Mutant::LateReceiptDropped) {
+            receipts.iter_mut().for_each(|(_, entry)| entry.state = EntryState::Sent(Code::NOTED));
+        }
         let kept = self.keep_receipts(&queue, part, &receipts);
         let receipt_of = |at: usize| kept.iter().find(|(places, _)| places.contains(&at)).map(|(_, record)| *record);
         let states: Vec<(usize, EntryState)> = ended
@@ -170,7 +174,7 @@ impl Custody {
     /// time, or when nothing waits and retention ends.
     pub(super) fn due_of(&self, head: &Head) -> UnixMs {
         let waiting = head.entries.iter().filter(|entry| entry.state == EntryState::Waiting).map(|entry| entry.expires);
-        let grace = if head.kind == Kind::Messages { EXPIRY_GRACE_MS } else { 0 };
+        let grace = grace_ms(head.kind);
         match waiting.min() {
             Some(first) => first.plus_ms(grace),
             None => self.now.wall.plus_ms(self.config.retention_ms),
@@ -195,6 +199,11 @@ fn body_without_payloads(loaded: &Loaded) -> Option<bytes::Bytes> {
     let all = (0..part.entries().len()).map(|position| (position, &hop));
     part.encode_chosen(all, LONGEST_BODY, &mut frame).ok().filter(|written| *written == part.entries().len())?;
     body_of(frame.freeze())
+}
+
+/// Added to the time at which an entry of this kind ends by itself, ms.
+pub(super) fn grace_ms(kind: Kind) -> u64 {
+    if kind == Kind::Messages && !mutant::is(Mutant::ExpireWithoutGrace) { EXPIRY_GRACE_MS } else { 0 }
 }
 
 /// How long after a message expires its receipt is still sent, ms: 30 days.

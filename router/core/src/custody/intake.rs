@@ -19,6 +19,7 @@ use super::spool::{
 };
 use super::{Custody, CustodyOutput, Timer};
 use crate::crossing::{Crossing, Move, Onward, Receipts};
+use crate::mutant::{self, Mutant};
 use crate::outbound::Origin;
 
 /// An intent the spool has not answered.
@@ -190,7 +191,7 @@ impl Custody {
         let Some(state) = self.queues.get_mut(&queue) else { return };
         state.pending = state.pending.saturating_sub(1);
         if state.reading {
-            state.missed = true;
+            state.missed = !mutant::is(Mutant::MissedWhileReading);
         } else if state.end {
             match Part::decode(body).ok().filter(|_| reachable && room) {
                 Some(part) => {
@@ -245,6 +246,13 @@ impl Custody {
                         self.refuse(origin, &endpoint);
                     }
                     self.nothing_kept(&head.queue);
+                }
+                (Some(Pending::Messages { record, head, body, origins }), SpoolFault::Failed { .. })
+                    if mutant::is(Mutant::IgnoreFsyncError) =>
+                {
+                    let mut receipts = Vec::new();
+                    self.on_taken(record, head, body, origins, std::iter::empty(), &mut receipts);
+                    self.send_custody_receipts(receipts);
                 }
                 (Some(Pending::Messages { head, origins, .. }), SpoolFault::Failed { .. }) => {
                     self.stats.not_kept += head.entries.len() as u64;

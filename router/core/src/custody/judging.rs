@@ -17,6 +17,7 @@ use super::queues::{Loaded, Step};
 use super::spool::{EntryState, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyAlarm, CustodyOutput};
 use crate::admission::authorise;
+use crate::mutant::{self, Mutant};
 use crate::routing::Way;
 
 /// What an attempt may do with one entry.
@@ -180,6 +181,9 @@ impl Custody {
     /// The record cannot be read, but whom to tell is known: they get receipts *damaged* and send again.
     fn on_damaged(&mut self, record: RecordId, head: super::spool::Head) {
         self.stats.damaged += 1;
+        if mutant::is(Mutant::DamageSilent) {
+            return;
+        }
         self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Damaged { record }));
         let kind = head.kind;
         let waiting = head.entries.iter().enumerate().filter(|(_, entry)| entry.state == EntryState::Waiting);

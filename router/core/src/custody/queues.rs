@@ -12,6 +12,7 @@ use kernpost_codecs::part::{Entry, Part};
 
 use super::spool::{EntryState, Head, Queue, RecordId};
 use crate::collections::Map;
+use crate::mutant::{self, Mutant};
 
 /// A case of one sender; its class is the queue's.
 pub(super) type CaseKey = (EndpointId, Arc<[u8]>);
@@ -155,7 +156,7 @@ impl QueueState {
             if let Some(case) = loaded.case(position) {
                 let waiting = self.cases.entry(case).or_default();
                 waiting.insert((record, position));
-                if waiting.first() != Some(&(record, position)) {
+                if waiting.first() != Some(&(record, position)) && !mutant::is(Mutant::CaseOrderIgnored) {
                     loaded.set(position, Step::Held);
                 }
             }
@@ -192,7 +193,7 @@ impl QueueState {
     /// Whether an entry is the first unfinished one of its case, or has none.
     pub fn may_leave(&self, record: RecordId, position: usize, loaded: &Loaded) -> bool {
         let first = loaded.case(position).and_then(|case| self.cases.get(&case)?.first().copied());
-        first.is_none_or(|first| first == (record, position))
+        mutant::is(Mutant::CaseOrderIgnored) || first.is_none_or(|first| first == (record, position))
     }
 
     /// Nothing of it is left, here or in the spool.

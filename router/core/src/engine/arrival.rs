@@ -19,6 +19,7 @@ use crate::config::LinkBudget;
 use crate::crossing::{Move, Onward};
 use crate::event::PresenceEvent;
 use crate::link::LinkId;
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::routing::{NoWay, Routing, Way};
 use crate::verification::NotVerified;
@@ -236,7 +237,11 @@ impl Engine {
                 let chosen = chosen.and_then(|(index, way)| Ok((id_of(table, index)?, way)));
                 if ingress { self.or_custody(entry, message, sender, chosen)? } else { chosen? }
             }
-            Some(recipient) => (recipient.clone(), routing.follow(message, recipient, route)?),
+            Some(recipient) => {
+                let found = routing.follow(message, recipient, route).map(|way| (recipient.clone(), way));
+                let here = mutant::is(Mutant::CustodyAtTwoHops);
+                if here { self.or_custody(entry, message, sender, found)? } else { found? }
+            }
         };
         let hop = HopHeader {
             hops: entry.hop.hops.saturating_add(1),
@@ -253,7 +258,7 @@ impl Engine {
             message: message.id,
             cost: entry.credit(),
             payload_len: message.payload_len,
-            custody: ingress && self.custody.may_keep(entry, message),
+            custody: (ingress || mutant::is(Mutant::CustodyAtTwoHops)) && self.custody.may_keep(entry, message),
             late: false,
         };
         Ok((way, step))

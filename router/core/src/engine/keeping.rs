@@ -9,6 +9,7 @@ use crate::collections::Set;
 use crate::crossing::{Move, Onward};
 use crate::custody::CUSTODY_LINK;
 use crate::link::WorkerId;
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::routing::{NoWay, Way};
 
@@ -81,7 +82,11 @@ impl Engine {
             return found;
         }
         match found {
-            Ok((recipient, _)) if message.case.is_some() && self.custody.is_behind(&recipient) => {
+            Ok((recipient, _))
+                if message.case.is_some()
+                    && self.custody.is_behind(&recipient)
+                    && !mutant::is(Mutant::BacklogIgnored) =>
+            {
                 Ok((recipient, custody))
             }
             Ok(found) => Ok(found),

@@ -12,6 +12,7 @@ use super::Engine;
 use crate::crossing::{Crossing, Receipts};
 use crate::event::EngineOutput;
 use crate::link::{LinkId, WorkerId};
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::outbound::{Found, Origin, OutboundEntry};
 
@@ -234,7 +235,9 @@ impl Engine {
         let mut bytes = BytesMut::new();
         frame.encode_relabelled(labels, &mut bytes);
         self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Settlement, bytes: bytes.freeze() });
-        self.note_credit(link);
+        if !mutant::is(Mutant::CreditLeak) {
+            self.note_credit(link);
+        }
     }
 
     fn some_receipts_here(
@@ -298,8 +301,10 @@ impl Engine {
             let origins = self.links.get_mut(&link).map(|state| state.outbound_mut(class).time_out(sequence));
             let origins = origins.unwrap_or_default();
             self.on_outbound_timed_out(link, class, sequence, &origins);
+            let refuse = mutant::is(Mutant::RefuseInsteadOfUndecided);
+            let code = if refuse { Code::OVERSIZED } else { Code::UNDECIDED_DEADLINE };
             for origin in origins {
-                self.settle_origin(origin, Code::UNDECIDED_DEADLINE, &Default::default());
+                self.settle_origin(origin, code, &Default::default());
             }
         }
     }

@@ -8,6 +8,7 @@ use super::Engine;
 use super::lane_state::LinkState;
 use crate::event::EngineOutput;
 use crate::link::{LinkId, Peer, WorkerId};
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 
 impl Engine {
@@ -42,7 +43,11 @@ impl Engine {
         for class in Class::ALL {
             let waiting = std::mem::take(state.waiting_mut(class));
             self.refuse_waiting(waiting.into());
-            for origin in state.outbound_mut(class).abandon() {
+            let abandoned = state.outbound_mut(class).abandon();
+            if mutant::is(Mutant::ForgetSettlementOnLinkLoss) {
+                continue;
+            }
+            for origin in abandoned {
                 self.settle_origin(origin, Code::UNDECIDED_LINK_LOST, &Default::default());
             }
         }
