@@ -28,7 +28,7 @@ use kernpost_codecs::{Ars, Code, EndpointId, MessageId, ServiceKey, UnixMs};
 use kernpost_routing_table::Table;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
-pub use batch::{Finished, OutcomeQueue, Outcomes, outcome_queue};
+pub use batch::{Finished, OutcomeQueue, Outcomes, outcome_queue, stage_queue};
 pub(crate) use batch::{Queued, Room};
 pub use config::{ClientConfig, DirectoryConfig, EndpointConfig, JournalConfig, LinkConfig, RouterConfig, TlsProfile};
 pub use payload_file::payload_file;
@@ -37,7 +37,7 @@ pub use status::Status;
 pub use tls::{TlsError, client_config};
 
 use crate::core::{self, Outgoing, Resolution, SendError, SendOutcome, Verdict};
-use driver::{Input, OutcomeSender, Waiting};
+use driver::{HandleSender, Input, OutcomeSender, Waiting};
 
 /// The client has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,8 @@ pub struct Client {
     status: watch::Receiver<Status>,
     tables: watch::Receiver<Option<Arc<Table>>>,
     ended: watch::Receiver<bool>,
+    /// A durable outbox stands behind the one in memory.
+    durable: bool,
     /// The driver ends when this is dropped.
     _held: watch::Sender<()>,
 }
@@ -69,16 +71,23 @@ impl Client {
         start::start(config)
     }
 
-    /// Sends a message. Waits while the outbox is full; returns when the message is in it.
+    /// Sends a message. Waits while the outbox is full; returns when the message is in it, and with a durable outbox when it is
+    /// durable there.
     ///
     /// # Errors
-    /// [`SendError::Closing`] when the client has ended. What is wrong with the message itself shows in
-    /// [`Sent::outcome`].
+    /// [`SendError::Closing`] when the client has ended. With a durable outbox also what is wrong with the message; without
+    /// one that shows in [`Sent::outcome`].
     pub async fn send(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
-        let (outcome, receiver) = oneshot::channel();
-        let id = outgoing.id;
-        self.hand_over(vec![(outgoing, OutcomeSender::One(outcome))]).await?;
-        Ok(Sent { id, outcome: receiver })
+        let (accepted, durable) = oneshot::channel();
+        let (settled, settled_receiver) = oneshot::channel();
+        let (ended, ended_receiver) = oneshot::channel();
+        let mut id = outgoing.id;
+        let to = HandleSender { accepted: self.durable.then_some(accepted), settled: Some(settled), ended };
+        self.hand_over(vec![(outgoing, OutcomeSender::One(to))]).await?;
+        if self.durable {
+            id = durable.await.unwrap_or(Err(SendError::Closing))?;
+        }
+        Ok(Sent { id, settled: settled_receiver, ended: ended_receiver })
     }
 
     /// Waits for room in the outbox for all of these, and hands them to the driver, each with its own share of the room. Messages
@@ -93,7 +102,7 @@ impl Client {
         let mut room = Room { messages: room, bytes };
         let each = messages.into_iter().map(|(outgoing, to)| {
             let room = room.take(held_bytes(&outgoing));
-            let waiting = Waiting { id: outgoing.id, to, room };
+            let waiting = Waiting { id: outgoing.id, to, room, told: false };
             (outgoing, waiting)
         });
         self.inputs.send(Input::Send(each.collect())).await.map_err(|_| SendError::Closing)
@@ -167,21 +176,38 @@ pub(crate) fn held_bytes(outgoing: &Outgoing) -> u32 {
 #[derive(Debug)]
 pub struct Sent {
     id: MessageId,
-    outcome: oneshot::Receiver<Result<SendOutcome, SendError>>,
+    settled: oneshot::Receiver<Result<SendOutcome, SendError>>,
+    ended: oneshot::Receiver<Result<SendOutcome, SendError>>,
 }
 
 impl Sent {
-    /// The message's id, also its trace id.
+    /// The message's id, also its trace id. With an idempotency key that was used before, that of the earlier sending.
     pub fn id(&self) -> MessageId {
         self.id
     }
 
-    /// Waits for the outcome: at the latest when the message's send timeout has passed.
+    /// Waits until the message settled: in custody of a router, or ended. At the latest when its send timeout has passed.
+    ///
+    /// # Errors
+    /// As [`Self::final_outcome`].
+    pub async fn settled(&mut self) -> Result<SendOutcome, SendError> {
+        (&mut self.settled).await.unwrap_or(Err(SendError::Closing))
+    }
+
+    /// As [`Self::settled`], for who does not wait for more.
+    ///
+    /// # Errors
+    /// As [`Self::final_outcome`].
+    pub async fn outcome(mut self) -> Result<SendOutcome, SendError> {
+        self.settled().await
+    }
+
+    /// Waits for the end: after custody that may take until the message expires, and 30 days more.
     ///
     /// # Errors
     /// The message was not taken, or the client ended first: then the outcome is unknown here.
-    pub async fn outcome(self) -> Result<SendOutcome, SendError> {
-        self.outcome.await.unwrap_or(Err(SendError::Closing))
+    pub async fn final_outcome(self) -> Result<SendOutcome, SendError> {
+        self.ended.await.unwrap_or(Err(SendError::Closing))
     }
 }
 

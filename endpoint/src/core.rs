@@ -9,8 +9,10 @@
 //! [`Core::handle_send`] → `outbox` → `sending` (bundle, root signature) → receipts (`receiving`, `receipts`) → outcome;
 //! and for the recipient: `receiving` → `inbox::verify` → `inbox` → journal → verdict → journal → `session::settlements`.
 
+mod durable;
 mod inbox;
 mod large;
+mod late;
 mod ledger;
 mod limits;
 mod now;
@@ -23,6 +25,7 @@ mod roots;
 mod sending;
 mod session;
 mod signer;
+mod store;
 mod upkeep;
 mod versions;
 mod wait;
@@ -49,11 +52,13 @@ pub use proof::{ReceiptProof, SignedStatement, TreeProof};
 pub use roots::RootCache;
 pub use session::control::Resolution;
 pub use session::{SessionId, Stream};
+pub use store::{AcceptRecord, Accepted, OutcomeRecord, Place, Recovered, StoreId, StoreOrder};
 pub use wait::Waits;
 
 use inbox::Inbox;
 pub(crate) use inbox::verify::key_counts;
-use outbox::Outbox;
+use late::Late;
+use outbox::{ConcludedMessages, Outbox};
 use session::Session;
 use signer::Signer;
 use versions::Versions;
@@ -152,6 +157,32 @@ pub enum Output {
         /// The instant to compile for.
         at: UnixMs,
     },
+    /// Do this about the durable outbox; only after [`Core::keep_durably`].
+    Store(StoreOrder),
+    /// A message is durable and under way; only with a durable outbox.
+    Accepted {
+        /// Which sending.
+        ticket: Ticket,
+        /// The message's id: that of an earlier sending with the same idempotency key, if there was one.
+        message: MessageId,
+        /// That sending, when it is still open: stages and outcome are told under its ticket too.
+        same_as: Option<Ticket>,
+    },
+    /// A message was not taken; only with a durable outbox.
+    NotAccepted {
+        /// Which sending.
+        ticket: Ticket,
+        /// Why.
+        error: SendError,
+    },
+    /// A message has reached a stage, which is not its end: *custody* with its proof; *damaged*, and it is sent again; or, with
+    /// a durable outbox, *undecided* at its timeout, and it is asked for further. [`Output::Finished`] follows.
+    Stage {
+        /// Which message.
+        ticket: Ticket,
+        /// How it stands.
+        outcome: Box<SendOutcome>,
+    },
     /// A message has its outcome.
     Finished {
         /// Which message.
@@ -227,6 +258,68 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A message of the case has to go through the router that has an earlier one in custody, which cannot be reached: the
+    /// case is held (WIRE 10.5), at most [`Limits::case_hold_ms`].
+    CaseHeld {
+        /// The sender.
+        sender: EndpointId,
+        /// The case id: personal, never to be logged.
+        case: Bytes,
+        /// The router, if it is one of this process's.
+        router: Option<RouterId>,
+    },
+    /// A held case goes on in its order.
+    CaseResumed {
+        /// The sender.
+        sender: EndpointId,
+        /// The case id: personal, never to be logged.
+        case: Bytes,
+    },
+    /// A case was held long enough: it goes on, and its order is no longer promised.
+    CaseOrderEnded {
+        /// The sender.
+        sender: EndpointId,
+        /// The case id: personal, never to be logged.
+        case: Bytes,
+    },
+    /// A router's custody no longer counts; the message is sent again.
+    CustodyLost {
+        /// Which message.
+        message: MessageId,
+        /// Why.
+        why: &'static str,
+    },
+    /// A message cannot be sent again, because its payload cannot be had from the durable outbox; it is asked for further.
+    PayloadLost {
+        /// Which message.
+        message: MessageId,
+    },
+    /// An ended message has another outcome now, by a receipt of higher precedence (WIRE 10.6).
+    OutcomeRevised {
+        /// Its sender.
+        sender: EndpointId,
+        /// Which message.
+        message: MessageId,
+        /// What was told.
+        before: FinalOutcome,
+        /// What holds now.
+        now: FinalOutcome,
+        /// Who says so.
+        issuer: String,
+    },
+    /// A second receipt by a recipient contradicts the one that stands (WIRE 10.6). An alarm.
+    Contradiction {
+        /// The message's sender.
+        sender: EndpointId,
+        /// Which message.
+        message: MessageId,
+        /// What stands.
+        stands: FinalOutcome,
+        /// What the second one says.
+        contradicts: FinalOutcome,
+        /// Who issued the second one.
+        issuer: String,
+    },
     /// A receipt did not prove what it claims and was not believed. An alarm.
     InvalidReceipt {
         /// The message it claims to be about.
@@ -257,6 +350,12 @@ pub struct Core {
     places: Vec<Vec<SessionId>>,
     outbox: Outbox,
     inbox: Inbox,
+    concluded: ConcludedMessages,
+    /// Late receipts that wait for the durable outbox; each holds a label.
+    lates: BTreeMap<StoreId, Late>,
+    store_ids: u64,
+    /// Places have changed since the outbox was told.
+    replaced: bool,
     versions: Versions,
     roots: RootCache,
     ledger: Ledger,
@@ -298,6 +397,10 @@ impl Core {
             places: vec![Vec::new(); signers.len()],
             outbox: Outbox::new(signers.len(), config.limits, config.seed),
             inbox: Inbox::new(signers.len(), config.limits),
+            concluded: ConcludedMessages::new(config.limits.concluded),
+            lates: BTreeMap::new(),
+            store_ids: 0,
+            replaced: true,
             versions: Versions::new(config.limits.versions),
             roots: RootCache::new(config.limits.root_cache),
             ledger: Ledger::default(),
@@ -340,9 +443,11 @@ impl Core {
         places.map_or(0, Vec::len)
     }
 
-    /// Whether nothing is under way: no message without outcome, none unsettled, nothing to be written.
+    /// Whether nothing is under way: no message unsettled, none received without verdict, nothing to be written. Messages in
+    /// custody, and those a durable outbox follows, are not under way.
     pub fn is_idle(&self) -> bool {
         self.outbox.len() == 0
+            && self.lates.is_empty()
             && self.inbox.len() == 0
             && self.outputs.is_empty()
             && self.sessions.values().all(|session| session.settlements.is_empty())

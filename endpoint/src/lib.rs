@@ -20,5 +20,5 @@ pub mod in_memory;
 pub mod journal;
 pub mod offline;
 
-pub use client::{Client, ClientConfig, Delivery, Finished, OutcomeQueue, Outcomes, Sent, outcome_queue};
+pub use client::{Client, ClientConfig, Delivery, Finished, OutcomeQueue, Outcomes, Sent, outcome_queue, stage_queue};
 pub use core::{FinalOutcome, Outgoing, SendError, SendOutcome, Verdict};

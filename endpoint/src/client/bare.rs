@@ -50,6 +50,7 @@ pub(crate) fn client(endpoints: &[EndpointId], limits: &Limits) -> (Client, Ends
         status: status_reader,
         tables: table_reader,
         ended: ended_reader,
+        durable: false,
         _held: watch::channel(()).0,
     };
     (client, ends)

@@ -6,13 +6,13 @@
 use kernpost_codecs::MessageId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::driver::{Input, OutcomeSender};
+use super::driver::{Input, OutcomeSender, QueueSender};
 use super::{Client, Delivery, DeliverySink, Ended, held_bytes};
 use crate::core::{Outgoing, SendError, SendOutcome, Verdict};
 
 /// Where outcomes of messages go that were sent together. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct OutcomeQueue(mpsc::UnboundedSender<Queued>);
+pub struct OutcomeQueue(QueueSender);
 
 /// The reading end of an [`OutcomeQueue`].
 #[derive(Debug)]
@@ -21,13 +21,15 @@ pub struct Outcomes {
     taken: Vec<Queued>,
 }
 
-/// A message whose outcome is final.
+/// A message that settled or ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Which message.
+    /// Which message: with an idempotency key that was used before, that of the earlier sending.
     pub id: MessageId,
-    /// How it ended, or why it was not taken.
+    /// How it stands or ended, or why it was not taken.
     pub outcome: Result<Box<SendOutcome>, SendError>,
+    /// Whether that is its end; false for *custody*, and for *undecided* that a durable outbox follows.
+    pub is_final: bool,
 }
 
 /// An outcome that nobody has taken yet: it still holds its message's room, which bounds the queue.
@@ -53,11 +55,22 @@ impl Room {
     }
 }
 
-/// A queue for outcomes and its reading end.
+/// A queue for outcomes and its reading end: one for every message, *custody* if that comes first.
 #[must_use]
 pub fn outcome_queue() -> (OutcomeQueue, Outcomes) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (OutcomeQueue(sender), Outcomes { queue: receiver, taken: Vec::new() })
+    queue(false)
+}
+
+/// A queue that tells of every message's end, and of its custody before, and its reading end. A message that is followed after
+/// it settled holds no room: at most [`Limits::parked_messages`](crate::core::Limits::parked_messages) ends can wait here.
+#[must_use]
+pub fn stage_queue() -> (OutcomeQueue, Outcomes) {
+    queue(true)
+}
+
+fn queue(stages: bool) -> (OutcomeQueue, Outcomes) {
+    let (queue, receiver) = mpsc::unbounded_channel();
+    (OutcomeQueue(QueueSender { queue, stages }), Outcomes { queue: receiver, taken: Vec::new() })
 }
 
 impl Outcomes {

@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kernpost_codecs::frame::Frame;
-use kernpost_codecs::{Ars, CloseCode, DirectoryVersion, EndpointId, FrameFault, MessageId, PayloadHead, ServiceKey};
+use kernpost_codecs::{
+    Ars, CloseCode, DirectoryVersion, EndpointId, FrameFault, MessageId, PayloadHead, RouterId, ServiceKey,
+};
 use kernpost_routing_table::Table;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -22,8 +25,8 @@ use super::payloads::{Arriving, Payloads};
 use super::status::Status;
 use super::{Delivery, DeliverySink, Finished, Queued, Room};
 use crate::core::{
-    Core, DeliveryId, Event, Incoming, JournalRecord, Lookup, Opened, Outgoing, Output, PayloadOrder, Received,
-    Resolution, SendError, SendOutcome, SessionId, Stream, Ticket, Verdict, Verified,
+    Core, DeliveryId, Event, FinalOutcome, Incoming, JournalRecord, Lookup, Opened, Outgoing, Output, PayloadOrder,
+    Received, Resolution, SendError, SendOutcome, SessionId, Stream, Ticket, Verdict, Verified,
 };
 use crate::journal::{JournalAnswer, JournalThreads, SentLog};
 
@@ -51,13 +54,30 @@ pub(crate) enum Input {
     Table(Arc<Table>),
 }
 
-/// Where the outcome of a message goes.
+/// Where the stages and the outcome of a message go.
 #[derive(Debug)]
 pub(crate) enum OutcomeSender {
     /// To the handle of this message alone.
-    One(oneshot::Sender<Result<SendOutcome, SendError>>),
+    One(HandleSender),
     /// Into a queue, with others.
-    Queue(mpsc::UnboundedSender<Queued>),
+    Queue(QueueSender),
+}
+
+/// The driver's end of a handle.
+#[derive(Debug)]
+pub(crate) struct HandleSender {
+    /// Only with a durable outbox: under which id the message is durable.
+    pub accepted: Option<oneshot::Sender<Result<MessageId, SendError>>>,
+    pub settled: Option<oneshot::Sender<Result<SendOutcome, SendError>>>,
+    pub ended: oneshot::Sender<Result<SendOutcome, SendError>>,
+}
+
+/// The driver's end of a queue.
+#[derive(Debug, Clone)]
+pub(crate) struct QueueSender {
+    pub queue: mpsc::UnboundedSender<Queued>,
+    /// Whether the final outcome follows a stage that was told.
+    pub stages: bool,
 }
 
 /// Who waits for the outcome of one message, and the room it holds meanwhile.
@@ -66,17 +86,60 @@ pub(crate) struct Waiting {
     pub id: MessageId,
     pub to: OutcomeSender,
     pub room: Option<Room>,
+    /// A stage was told.
+    pub told: bool,
 }
 
 impl Waiting {
+    /// The message is durable, perhaps under the id of an earlier sending.
+    pub fn accepted(&mut self, id: MessageId) {
+        self.id = id;
+        if let OutcomeSender::One(handle) = &mut self.to
+            && let Some(accepted) = handle.accepted.take()
+        {
+            let _ = accepted.send(Ok(id));
+        }
+    }
+
+    /// Tells a stage: the first *custody* or *undecided*, which frees the message's room.
+    pub fn stage(&mut self, outcome: &SendOutcome) {
+        if self.told || !matches!(outcome.outcome, FinalOutcome::Custody | FinalOutcome::Undecided) {
+            return;
+        }
+        self.told = true;
+        let room = self.room.take();
+        match &mut self.to {
+            OutcomeSender::One(handle) => {
+                if let Some(settled) = handle.settled.take() {
+                    let _ = settled.send(Ok(outcome.clone()));
+                }
+            }
+            OutcomeSender::Queue(to) => {
+                let outcome = Ok(Box::new(outcome.clone()));
+                let finished = Finished { id: self.id, outcome, is_final: false };
+                let _ = to.queue.send(Queued { finished, _room: room });
+            }
+        }
+    }
+
     /// Tells the outcome. Nobody listens when the handle was dropped.
     pub fn tell(self, outcome: Result<Box<SendOutcome>, SendError>) {
         match self.to {
-            OutcomeSender::One(handle) => drop(handle.send(outcome.map(|outcome| *outcome))),
-            OutcomeSender::Queue(queue) => {
-                let finished = Finished { id: self.id, outcome };
-                drop(queue.send(Queued { finished, _room: self.room }));
+            OutcomeSender::One(handle) => {
+                let outcome = outcome.map(|outcome| *outcome);
+                if let (Some(accepted), Err(error)) = (handle.accepted, &outcome) {
+                    let _ = accepted.send(Err(error.clone()));
+                }
+                if let Some(settled) = handle.settled {
+                    let _ = settled.send(outcome.clone());
+                }
+                let _ = handle.ended.send(outcome);
             }
+            OutcomeSender::Queue(to) if to.stages || !self.told => {
+                let finished = Finished { id: self.id, outcome, is_final: true };
+                let _ = to.queue.send(Queued { finished, _room: self.room });
+            }
+            OutcomeSender::Queue(_) => {}
         }
     }
 }
@@ -104,7 +167,8 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     parts: Parts,
     links: HashMap<SessionId, LinkHandle>,
-    waiting: HashMap<Ticket, Waiting>,
+    /// Several only where an idempotency key was used several times.
+    waiting: HashMap<Ticket, SmallVec<[Waiting; 1]>>,
     /// Outcomes to be told once the counters that include them are published.
     finished: Vec<(Waiting, Box<SendOutcome>)>,
     /// Accepted, and to be noted before they leave.
@@ -202,7 +266,7 @@ impl Driver {
             Input::Send(messages) => {
                 for (outgoing, waiting) in messages {
                     match core.handle_send(now, &outgoing) {
-                        Ok(ticket) => drop(self.waiting.insert(ticket, waiting)),
+                        Ok(ticket) => drop(self.waiting.insert(ticket, smallvec![waiting])),
                         Err(error) => waiting.tell(Err(error)),
                     }
                 }
@@ -344,8 +408,19 @@ impl Driver {
             Output::Payload(order) => self.on_payload(order),
             Output::Sent { sender, message } => self.leaving.push((sender, message)),
             Output::Verify { version, snapshots, at } => self.verify(version, snapshots, at),
+            Output::Store(_) => {}
+            Output::Accepted { ticket, message, same_as } => self.on_accepted(ticket, message, same_as),
+            Output::NotAccepted { ticket, error } => {
+                for waiting in self.waiting.remove(&ticket).into_iter().flatten() {
+                    waiting.tell(Err(error.clone()));
+                }
+            }
+            Output::Stage { ticket, outcome } => {
+                self.waiting.get_mut(&ticket).into_iter().flatten().for_each(|waiting| waiting.stage(&outcome));
+            }
             Output::Finished { ticket, outcome } => {
-                self.finished.extend(self.waiting.remove(&ticket).map(|waiting| (waiting, outcome)));
+                let waiting = self.waiting.remove(&ticket).into_iter().flatten();
+                self.finished.extend(waiting.map(|waiting| (waiting, outcome.clone())));
             }
             Output::Resolved { ticket, answer } => {
                 if let Some(waiting) = self.resolves.remove(&ticket) {
@@ -353,6 +428,17 @@ impl Driver {
                 }
             }
             Output::Event(event) => self.on_event(&event),
+        }
+    }
+
+    /// A message is durable. Sent before under the same idempotency key, it has one more who waits for it.
+    fn on_accepted(&mut self, ticket: Ticket, message: MessageId, same_as: Option<Ticket>) {
+        let Some(mut waiting) = self.waiting.remove(&ticket) else { return };
+        waiting.iter_mut().for_each(|waiting| waiting.accepted(message));
+        match same_as.filter(|open| *open != ticket) {
+            // Its stage is told under its own ticket at once, so it is there too.
+            Some(open) => self.waiting.entry(open).or_default().extend(waiting),
+            None => drop(self.waiting.insert(ticket, waiting)),
         }
     }
 
@@ -400,6 +486,27 @@ impl Driver {
             Event::Directory { version } => self.on_directory(version),
             Event::DirectoryFault { version, why } => {
                 tracing::warn!(%version, why, "a directory version cannot be used")
+            }
+            Event::CaseHeld { sender, router, .. } => {
+                let router = router.as_ref().map_or("unknown here", RouterId::as_str);
+                tracing::warn!(%sender, router, "case-held: a case waits for the router with its custody");
+            }
+            Event::CaseResumed { sender, .. } => tracing::info!(%sender, "a held case goes on in its order"),
+            Event::CaseOrderEnded { sender, .. } => {
+                tracing::warn!(%sender, "a case was held long enough and goes on; its order is no longer promised");
+            }
+            Event::CustodyLost { message, why } => {
+                tracing::error!(%message, why, "a router's custody no longer counts; the message is sent again");
+            }
+            Event::PayloadLost { message } => {
+                tracing::error!(%message, "the durable outbox has no payload to send again; asking its recipient further");
+            }
+            Event::OutcomeRevised { message, before, now, issuer, .. } => {
+                tracing::warn!(%message, before = before.name(), now = now.name(), issuer, "an outcome was revised");
+            }
+            Event::Contradiction { message, stands, contradicts, issuer, .. } => {
+                let (stands, contradicts) = (stands.name(), contradicts.name());
+                tracing::error!(%message, stands, contradicts, issuer, "ALARM: a second receipt contradicts the first");
             }
             Event::InvalidReceipt { message, issuer, why } => {
                 tracing::error!(%message, issuer, why, "ALARM: a receipt does not prove what it claims");

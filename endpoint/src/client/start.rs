@@ -153,6 +153,7 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
         status: status_reader,
         tables: table_reader.clone(),
         ended: ended_reader,
+        durable: false,
         _held: held,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("async runtime"))?;

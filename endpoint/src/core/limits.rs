@@ -3,10 +3,22 @@
 /// Bounds of one endpoint process. Every queue, map and cache of the core is bounded by one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages the outbox holds until their outcome is final. Default 16,384; 1..=1,048,576.
+    /// Messages the outbox holds until they are in custody or ended. Default 16,384; 1..=1,048,576.
     pub outbox_messages: usize,
     /// Statement and payload bytes the outbox holds. Default 64 MiB; at least 65 KiB.
     pub outbox_bytes: usize,
+    /// Messages in custody of a router, or followed by a durable outbox after their timeout: without payload bytes in memory
+    /// where the durable outbox has them. Default 65,536 (about 1 KiB each); 1..=1,048,576. When reached, nothing more is taken.
+    pub parked_messages: usize,
+    /// How long a case is held while the router with its custody cannot be reached, ms (WIRE 10.5). Default 1 h; 0..=30 days.
+    pub case_hold_ms: u64,
+    /// First wait before a message in custody is asked for, ms; doubles each time. Default 30,000.
+    pub custody_ask_first_ms: u64,
+    /// Longest such wait, ms. Default 1 h.
+    pub custody_ask_longest_ms: u64,
+    /// Ended messages remembered, so that a later receipt of higher precedence, or one that contradicts, is recognised.
+    /// Default 16,384 (about 400 bytes each); the oldest are forgotten, and then looked up in a durable outbox.
+    pub concluded: usize,
     /// Messages accepted from the routers and not yet journalled. Default 16,384; 1..=1,048,576.
     pub inbox_messages: usize,
     /// Their statement and payload bytes. Default 64 MiB.
@@ -56,6 +68,11 @@ impl Default for Limits {
         Self {
             outbox_messages: 16_384,
             outbox_bytes: 64 << 20,
+            parked_messages: 65_536,
+            case_hold_ms: 3_600_000,
+            custody_ask_first_ms: 30_000,
+            custody_ask_longest_ms: 3_600_000,
+            concluded: 16_384,
             inbox_messages: 16_384,
             inbox_bytes: 64 << 20,
             credit_entries: 4_096,

@@ -1,10 +1,13 @@
 //! Which message goes out next, on which link, and what becomes of it afterwards?
 //!
 //! Holds every message until its outcome is final: bounded in messages and bytes, in order per case (WIRE 10.5), asking
-//! or resending what is undecided (WIRE 10.1, 10.3), with the precedence of outcomes of WIRE 10.6. It signs nothing and
-//! knows no link beyond a router's number; [`super::Core`] builds the bundles.
+//! or resending what is undecided (WIRE 10.1, 10.3). It signs nothing and knows no link beyond a router's number;
+//! [`super::Core`] builds the bundles. [`custody`] has what follows a receipt *custody*, [`ending`] how messages end.
 
 mod cases;
+mod concluded;
+mod custody;
+mod ending;
 mod slot;
 mod throttle;
 
@@ -14,19 +17,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::digest::Digest;
 use kernpost_codecs::settlement::Detail;
-use kernpost_codecs::statement::Receipt;
-use kernpost_codecs::{Class, Code, MessageId, Outcome, Retry};
+use kernpost_codecs::{Class, Code, MessageId, Retry};
 
-pub(crate) use slot::{CaseKey, Destination, Slot, Stage};
+pub(crate) use cases::CaseChange;
+pub(crate) use concluded::{ConcludedMessages, Precedence};
+pub(crate) use ending::Report;
+pub(crate) use slot::{Custody, Destination, Slot, Stage};
 
 use super::large::PayloadSource;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::now::Now;
-use super::outgoing::{FinalOutcome, SendOutcome, Ticket};
-use super::proof::{ReceiptProof, SignedStatement, TreeProof};
+use super::outgoing::{FinalOutcome, Ticket};
+use super::proof::TreeProof;
 use super::wait::Waits;
 use cases::Cases;
+use slot::CaseKey;
+use smallvec::SmallVec;
 use throttle::Throttles;
 
 /// An entry chosen for a bundle.
@@ -95,7 +102,19 @@ pub(crate) struct Outbox {
     throttles: Throttles,
     resting: BTreeSet<(u64, Ticket)>,
     give_ups: BTreeSet<(u64, Ticket)>,
-    finished: VecDeque<(Ticket, SendOutcome)>,
+    reports: VecDeque<Report>,
+    /// Messages whose payload has to come back from the durable outbox before they can go.
+    loads: Vec<Ticket>,
+    case_changes: Vec<CaseChange>,
+    /// Routers that broke their word: said to hold a message, then knew nothing of it.
+    denials: Vec<Ticket>,
+    /// Per sender, the routers through which its entries can go now.
+    reach: Vec<BTreeSet<usize>>,
+    /// A durable outbox stands behind this one.
+    stored: bool,
+    /// Messages that do not count as open, and the bytes they hold in memory.
+    parked: usize,
+    parked_bytes: usize,
     /// Messages that were taken for a link whose router accepts no payload as large as theirs.
     oversized: Vec<Ticket>,
     /// Messages in all ready queues together.
@@ -116,7 +135,14 @@ impl Outbox {
             throttles: Throttles::new(limits.throttles),
             resting: BTreeSet::new(),
             give_ups: BTreeSet::new(),
-            finished: VecDeque::new(),
+            reports: VecDeque::new(),
+            loads: Vec::new(),
+            case_changes: Vec::new(),
+            denials: Vec::new(),
+            reach: vec![BTreeSet::new(); senders],
+            stored: false,
+            parked: 0,
+            parked_bytes: 0,
             oversized: Vec::new(),
             ready_count: 0,
             bytes: 0,
@@ -126,8 +152,23 @@ impl Outbox {
         }
     }
 
+    /// A durable outbox stands behind this one: payloads of parked messages need not stay in memory.
+    pub fn keep_durably(&mut self) {
+        self.stored = true;
+    }
+
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// Messages that are open: neither ended nor parked.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.parked
+    }
+
+    /// Cases that are held.
+    pub fn held_cases(&self) -> usize {
+        self.cases.held()
     }
 
     pub fn bytes(&self) -> usize {
@@ -135,7 +176,9 @@ impl Outbox {
     }
 
     pub fn is_full_for(&self, bytes: usize) -> bool {
-        self.slots.len() >= self.limits.outbox_messages || self.bytes + bytes > self.limits.outbox_bytes
+        self.len() >= self.limits.outbox_messages
+            || self.bytes + bytes > self.limits.outbox_bytes
+            || self.parked >= self.limits.parked_messages
     }
 
     pub fn holds(&self, sender: usize, id: MessageId) -> bool {
@@ -154,19 +197,62 @@ impl Outbox {
         self.slots.get(&ticket).map(|slot| slot.sender)
     }
 
-    /// Takes a message; the caller has checked `is_full_for` and `holds`.
+    /// The open message under this ticket.
+    pub fn slot(&self, ticket: Ticket) -> Option<&Slot> {
+        self.slots.get(&ticket)
+    }
+
+    /// Takes a message; the caller has checked `is_full_for` and `holds`. One that has to be made durable first waits for
+    /// [`Self::begin`].
     pub fn accept(&mut self, slot: Slot) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.bytes += slot.held_bytes();
-        self.ids.insert((slot.sender, slot.id), ticket);
+        if slot.parked {
+            self.parked += 1;
+            self.parked_bytes += slot.held_bytes();
+        } else {
+            self.bytes += slot.held_bytes();
+        }
+        if !slot.inquiry {
+            self.ids.insert((slot.sender, slot.id), ticket);
+        }
         self.give_ups.insert((slot.give_up_us, ticket));
-        let first = slot.case.as_ref().is_none_or(|case| self.cases.join(case, ticket));
-        self.slots.insert(ticket, Slot { stage: Stage::BehindCase, ..slot });
-        if first {
-            self.make_ready(ticket);
+        let waits = slot.stage == Stage::Storing;
+        self.slots.insert(ticket, slot);
+        if !waits {
+            self.begin(ticket);
         }
         ticket
+    }
+
+    /// A message may go, once its case lets it.
+    pub fn begin(&mut self, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        slot.stage = Stage::BehindCase;
+        let next = match (&slot.case, &slot.custody) {
+            (Some(case), Some(custody)) => {
+                let next = self.cases.in_custody(case, ticket, custody.router);
+                self.make_ready(ticket);
+                next
+            }
+            (Some(case), None) => self.cases.join(case, ticket),
+            (None, _) => Some(ticket),
+        };
+        if let Some(next) = next {
+            self.make_ready(next);
+        }
+    }
+
+    /// Forgets a message that was never taken: nothing of it has left.
+    pub fn withdraw(&mut self, ticket: Ticket) -> bool {
+        if !matches!(self.slots.get(&ticket), Some(Slot { stage: Stage::Storing, .. })) {
+            return false;
+        }
+        let Some(slot) = self.slots.remove(&ticket) else { return false };
+        self.bytes = self.bytes.saturating_sub(slot.held_bytes());
+        self.ids.remove(&(slot.sender, slot.id));
+        self.give_ups.remove(&(slot.give_up_us, ticket));
+        true
     }
 
     /// Whether anything of this sender and class could go out now.
@@ -189,10 +275,25 @@ impl Outbox {
         };
         let mut chosen: Vec<(Ticket, Destination)> = Vec::new();
         let mut held_back = Vec::new();
+        // Cases with an ask in this bundle: a case never has two entries in one (WIRE 6.5).
+        let mut asked: SmallVec<[CaseKey; 4]> = SmallVec::new();
+        let reach = self.reach.get(lane.sender);
         for ticket in queue.iter().copied() {
             let Some(slot) = self.slots.get(&ticket) else { continue };
-            if !lane.takes(slot.avoid) {
+            let goes = match slot.bound_to(&self.cases, reach) {
+                Some(router) => router == Some(lane.router),
+                None => lane.takes(slot.avoid),
+            };
+            if !goes || slot.case.as_ref().is_some_and(|case| asked.contains(case)) {
                 continue;
+            }
+            if let Some(case) = slot.case.as_ref().filter(|_| slot.ask) {
+                let slots = &self.slots;
+                let of_case = |(other, _): &(Ticket, _)| slots.get(other).is_some_and(|one| one.case == slot.case);
+                if chosen.iter().any(of_case) {
+                    continue;
+                }
+                asked.push(case.clone());
             }
             let credit = slot.credit_bytes();
             let frame = usize::try_from(credit).unwrap_or(usize::MAX);
@@ -259,7 +360,12 @@ impl Outbox {
 
     /// The payload of a message under way is wanted, which is progress: its time begins anew.
     pub fn on_wanted(&mut self, now: Now, ticket: Ticket) -> Option<Wanting> {
-        let slot = self.slots.get_mut(&ticket)?;
+        let slot = self.slots.get_mut(&ticket).filter(|slot| slot.payload_here)?;
+        if slot.parked {
+            let memory = PayloadSource::Memory(slot.payload.clone());
+            let source = slot.file.clone().map_or(memory, PayloadSource::File);
+            return Some(Wanting { source, length: slot.length });
+        }
         self.give_ups.remove(&(slot.give_up_us, ticket));
         slot.give_up_us = now.after_ms(slot.timeout_ms).max(slot.give_up_us);
         self.give_ups.insert((slot.give_up_us, ticket));
@@ -299,6 +405,11 @@ impl Outbox {
             ledger.late_settlements += 1;
             return;
         };
+        if slot.stage != Stage::InFlight {
+            // A receipt that came another way was faster.
+            ledger.late_settlements += 1;
+            return;
+        }
         slot.last_code = code;
         slot.last_text.clone_from(&detail.text);
         let retry_after_ms = detail.retry_after_ms.unwrap_or(0);
@@ -312,24 +423,24 @@ impl Outbox {
         slot.setbacks = slot.setbacks.saturating_add(1);
         if code.is_undecided() {
             ledger.undecided_attempts += 1;
-            slot.may_have_arrived = true;
-            slot.ask = true;
         } else {
             ledger.refusals += 1;
-            if slot.ask && code == Code::UNKNOWN_MESSAGE {
-                slot.ask = false;
-            }
         }
-        if code.is_refused() && code.retry() == Retry::Never {
-            if !slot.may_have_arrived {
+        if slot.inquiry && code == Code::UNKNOWN_MESSAGE {
+            return self.finish_undecided(now, ledger, ticket);
+        }
+        if slot.custody.is_some() {
+            self.on_custody_settled(now, ledger, ticket, router, code);
+        } else {
+            if code.is_refused() && code.retry() == Retry::Never && !slot.may_have_arrived && !slot.inquiry {
                 return self.finish_refused(now, ledger, ticket);
             }
-            // It can no longer count as refused: only the recipient or a spool knows. Keep asking until the timeout.
-            slot.ask = true;
+            slot.learn(now, code);
+            let at_once = slot.setbacks <= 2 && (slot.avoid.is_some() || code == Code::UNKNOWN_MESSAGE);
+            let patient_ms = if slot.timed_out { slot.patience_ms(&self.limits) } else { 0 };
+            let until_us = if at_once { now.mono_us } else { now.after_ms(wait_ms.max(patient_ms)) };
+            self.rest(ticket, until_us);
         }
-        let at_once = slot.setbacks <= 2 && (slot.avoid.is_some() || code == Code::UNKNOWN_MESSAGE);
-        let until_us = if at_once { now.mono_us } else { now.after_ms(wait_ms) };
-        self.rest(ticket, until_us);
         let released = if busy {
             self.throttles.of(class).on_busy(&destination, now.after_ms(retry_after_ms.max(1)));
             Vec::new()
@@ -337,52 +448,6 @@ impl Outbox {
             self.throttles.of(class).on_settled(now.mono_us, &destination, false)
         };
         self.release(released);
-    }
-
-    /// A receipt for this message verified (WIRE 10.6, 10.7).
-    pub fn on_receipt(
-        &mut self,
-        now: Now,
-        ledger: &mut Ledger,
-        ticket: Ticket,
-        receipt: SignedStatement,
-        parsed: Receipt,
-    ) {
-        let outcome = parsed.outcome;
-        let Some(slot) = self.slots.get_mut(&ticket) else {
-            ledger.late_settlements += 1;
-            return;
-        };
-        let Some((tree, index)) = slot.signed.clone() else { return };
-        let message = SignedStatement { statement: slot.statement.clone(), proof: tree, index };
-        let proof = ReceiptProof { message, receipt, parsed };
-        ledger.receipts += 1;
-        slot.setbacks = 0;
-        slot.last_code = Code(proof.parsed.code);
-        if outcome == Outcome::Custody {
-            // Interim: the router holds it. Ask from time to time, so that a lost late receipt is found (WIRE 10.1).
-            slot.custody = Some(proof);
-            slot.may_have_arrived = true;
-            slot.ask = true;
-            let (destination, class) = (slot.destination.clone(), slot.class);
-            self.rest(ticket, now.after_ms(30_000));
-            let released = self.throttles.of(class).on_settled(now.mono_us, &destination, true);
-            return self.release(released);
-        }
-        let mut end = self.describe(ticket, FinalOutcome::from(outcome));
-        if let Some(end) = end.as_mut() {
-            end.code = Code(proof.parsed.code);
-            end.problem.clone_from(&proof.parsed.problem);
-            end.issuer = Some(proof.parsed.issuer.clone());
-            end.text = None;
-            end.proof = Some(proof);
-        }
-        match outcome {
-            Outcome::Delivered => ledger.delivered += 1,
-            Outcome::Rejected => ledger.rejected += 1,
-            _ => ledger.other_final += 1,
-        }
-        self.finish(now, ledger, ticket, end, true);
     }
 
     /// Lets rested messages go on and gives up what has run out of time. Returns the tickets given up while in flight.
@@ -396,6 +461,9 @@ impl Outbox {
         }
         let released = self.throttles.handle_timeout(now.mono_us);
         self.release(released);
+        let ended = self.cases.handle_timeout(now.mono_us);
+        ledger.case_orders_ended += ended.len() as u64;
+        self.case_changes.extend(ended);
         while let Some((until, ticket)) = self.give_ups.first().copied() {
             if until > now.mono_us {
                 break;
@@ -409,83 +477,7 @@ impl Outbox {
     pub fn poll_deadline(&self) -> Option<u64> {
         let resting = self.resting.first().map(|(until, _)| *until);
         let give_up = self.give_ups.first().map(|(until, _)| *until);
-        [resting, give_up, self.throttles.poll_deadline()].into_iter().flatten().min()
-    }
-
-    /// The next message whose outcome is final.
-    pub fn poll_finished(&mut self) -> Option<(Ticket, SendOutcome)> {
-        self.finished.pop_front()
-    }
-
-    fn give_up(&mut self, now: Now, ledger: &mut Ledger, ticket: Ticket) {
-        let Some(slot) = self.slots.get_mut(&ticket) else { return };
-        if let Some(custody) = slot.custody.take() {
-            ledger.other_final += 1;
-            let mut end = self.describe(ticket, FinalOutcome::Custody);
-            if let Some(end) = end.as_mut() {
-                end.issuer = Some(custody.parsed.issuer.clone());
-                end.proof = Some(custody);
-            }
-            return self.finish(now, ledger, ticket, end, false);
-        }
-        if slot.stage == Stage::InFlight || slot.may_have_arrived {
-            if !slot.last_code.is_undecided() || slot.stage == Stage::InFlight {
-                slot.last_code = Code::UNDECIDED_DEADLINE;
-            }
-            ledger.undecided += 1;
-            let end = self.describe(ticket, FinalOutcome::Undecided);
-            return self.finish(now, ledger, ticket, end, false);
-        }
-        self.finish_refused(now, ledger, ticket);
-    }
-
-    fn finish_refused(&mut self, now: Now, ledger: &mut Ledger, ticket: Ticket) {
-        ledger.refused += 1;
-        let end = self.describe(ticket, FinalOutcome::Refused);
-        self.finish(now, ledger, ticket, end, false);
-    }
-
-    fn describe(&self, ticket: Ticket, outcome: FinalOutcome) -> Option<SendOutcome> {
-        let slot = self.slots.get(&ticket)?;
-        Some(SendOutcome {
-            outcome,
-            id: slot.id,
-            code: slot.last_code,
-            problem: None,
-            text: slot.last_text.clone(),
-            issuer: None,
-            attempts: slot.attempts,
-            proof: None,
-            statement: slot.statement.clone(),
-        })
-    }
-
-    fn finish(&mut self, now: Now, ledger: &mut Ledger, ticket: Ticket, end: Option<SendOutcome>, delivered: bool) {
-        let Some(slot) = self.slots.remove(&ticket) else { return };
-        ledger.open = ledger.open.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(slot.held_bytes());
-        self.ids.remove(&(slot.sender, slot.id));
-        self.give_ups.remove(&(slot.give_up_us, ticket));
-        let released = match slot.stage {
-            Stage::InFlight => self.throttles.of(slot.class).on_settled(now.mono_us, &slot.destination, delivered),
-            Stage::Resting { until_us } => {
-                self.resting.remove(&(until_us, ticket));
-                Vec::new()
-            }
-            Stage::Ready => {
-                if self.queue(slot.sender, slot.class, |queue| queue.remove(&ticket)) {
-                    self.ready_count -= 1;
-                }
-                self.throttles.of(slot.class).withdraw(now.mono_us, &slot.destination, ticket)
-            }
-            Stage::HeldBack => self.throttles.of(slot.class).withdraw(now.mono_us, &slot.destination, ticket),
-            Stage::BehindCase => Vec::new(),
-        };
-        self.release(released);
-        if let Some(next) = slot.case.as_ref().and_then(|case| self.cases.leave(case, ticket)) {
-            self.make_ready(next);
-        }
-        self.finished.extend(end.map(|end| (ticket, end)));
+        [resting, give_up, self.throttles.poll_deadline(), self.cases.poll_deadline()].into_iter().flatten().min()
     }
 
     fn rest(&mut self, ticket: Ticket, until_us: u64) {
@@ -493,6 +485,7 @@ impl Outbox {
             slot.stage = Stage::Resting { until_us };
             self.resting.insert((until_us, ticket));
         }
+        self.drop_payload(ticket);
     }
 
     fn release(&mut self, tickets: Vec<Ticket>) {
@@ -503,6 +496,14 @@ impl Outbox {
 
     fn make_ready(&mut self, ticket: Ticket) {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        if !slot.payload_here && !self.stored {
+            slot.ask = true;
+        }
+        if !slot.ask && !slot.payload_here {
+            slot.stage = Stage::Loading;
+            self.loads.push(ticket);
+            return;
+        }
         slot.stage = Stage::Ready;
         let (sender, class) = (slot.sender, slot.class);
         if self.queue(sender, class, |queue| queue.insert(ticket)) {

@@ -49,8 +49,13 @@ pub struct Outgoing {
     /// Key the payload is encrypted for.
     pub encryption_key: Option<Digest>,
     /// How long to try, ms. Afterwards the outcome is refused or undecided, whichever is true. A large payload that makes
-    /// progress has this long from its last progress.
+    /// progress has this long from its last progress, and one whose case is held (WIRE 10.5) has it from the end of that. What
+    /// is in custody by then, or in a durable outbox and undecided, is followed further; see [`SendOutcome`].
     pub timeout_ms: u64,
+    /// The caller's own name for this sending, 1..=64 bytes: with a durable outbox the same key (per sender) with the same
+    /// content is the same message, however often it is sent; with other content it is refused. A refused message frees its
+    /// key, because it was certainly never handed on.
+    pub idempotency_key: Option<Bytes>,
 }
 
 impl Outgoing {
@@ -74,6 +79,7 @@ impl Outgoing {
             mailbox: None,
             encryption_key: None,
             timeout_ms: 60_000,
+            idempotency_key: None,
         }
     }
 
@@ -86,6 +92,13 @@ impl Outgoing {
     /// Bytes of the payload, wherever it is.
     pub fn payload_length(&self) -> u64 {
         self.file.as_ref().map_or(self.payload.len() as u64, |file| file.length)
+    }
+
+    /// What two sendings with one idempotency key must have in common: everything but id, instant and directory version.
+    pub(crate) fn content(&self) -> Digest {
+        let mut message = self.statement(UnixMs(0), DirectoryVersion(Digest([0; 32])));
+        message.id = MessageId([0; 16]);
+        Digest::of(&message.encode())
     }
 
     /// The statement, created at `now` under the directory version held.
@@ -139,12 +152,27 @@ pub enum SendError {
     /// The same (sender, id) is already in the outbox.
     #[error("message {0} is already in the outbox: draw a new id for a new message")]
     IdInUse(MessageId),
+    /// The idempotency key was used for another content: `id-reused` for keys.
+    #[error("id-reused: the idempotency key was used before, for message {0} with other content; use a new key")]
+    KeyReused(MessageId),
+    /// An idempotency key without a durable outbox, which alone remembers keys.
+    #[error("an idempotency key needs the durable outbox: configure [outbox] with a folder")]
+    NoOutbox,
+    /// The durable outbox holds its bound of messages or bytes.
+    #[error("the durable outbox is full ({0}): wait for outcomes, or raise outbox.messages and outbox.bytes")]
+    StoreFull(String),
+    /// The durable outbox could not make the message durable. Nothing was sent.
+    #[error("the durable outbox failed: {0}")]
+    Store(String),
+    /// What shall be asked for is no statement of a message sent by an endpoint of this process.
+    #[error("{0}")]
+    NotAskable(String),
     /// The client is closing.
     #[error("the client is closing and takes no more messages")]
     Closing,
 }
 
-/// How a message ended.
+/// How a message stands or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FinalOutcome {
@@ -154,9 +182,10 @@ pub enum FinalOutcome {
     Rejected,
     /// Certainly never handed on.
     Refused,
-    /// May have been handed on; nobody said so until the timeout.
+    /// May have been handed on; nobody said so until the timeout. With a durable outbox a stage: it is asked for further, and
+    /// closed 30 days after it expired.
     Undecided,
-    /// A router holds it durably; the recipient had not taken it by the timeout.
+    /// A router holds it durably and will deliver it. A stage: the final outcome follows.
     Custody,
     /// A router held it and had not delivered it when it expired.
     Expired,
@@ -169,6 +198,29 @@ pub enum FinalOutcome {
 }
 
 impl FinalOutcome {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Delivered,
+        Self::Rejected,
+        Self::Refused,
+        Self::Undecided,
+        Self::Custody,
+        Self::Expired,
+        Self::Damaged,
+        Self::Returned,
+        Self::Discarded,
+    ];
+
+    /// Whether nothing of higher precedence can follow but by a contradiction (WIRE 10.6): stated by the recipient.
+    pub fn is_by_recipient(self) -> bool {
+        matches!(self, Self::Delivered | Self::Rejected)
+    }
+
+    /// The outcome of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+
     /// The word of the vocabulary.
     pub fn name(self) -> &'static str {
         match self {
@@ -199,10 +251,10 @@ impl From<Outcome> for FinalOutcome {
     }
 }
 
-/// The end of a message, with everything that is known about it.
+/// A stage or the end of a message, with everything that is known about it.
 #[derive(Debug, Clone)]
 pub struct SendOutcome {
-    /// How it ended.
+    /// How it stands or ended.
     pub outcome: FinalOutcome,
     /// The message's id.
     pub id: MessageId,

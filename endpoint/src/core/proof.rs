@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::archive::{ProofFile, archive};
 use kernpost_codecs::root::RootSignature;
-use kernpost_codecs::statement::Receipt;
+use kernpost_codecs::statement::{Receipt, StatementError};
 use kernpost_codecs::tree::PartialTree;
 use smallvec::SmallVec;
 
@@ -49,21 +49,42 @@ impl SignedStatement {
 /// A verified receipt together with the message it is about.
 #[derive(Debug, Clone)]
 pub struct ReceiptProof {
-    /// The message, as last sent.
-    pub message: SignedStatement,
-    /// The receipt statement, as its issuer signed it.
-    pub receipt: SignedStatement,
     /// The receipt, parsed.
     pub parsed: Receipt,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// As they came: the trees are shared with the other entries of their bundles.
+    Signed { message: SignedStatement, receipt: SignedStatement },
+    /// As they were kept.
+    Filed(Box<ProofFile>),
 }
 
 impl ReceiptProof {
+    /// A message as last sent, and its receipt as its issuer signed it.
+    pub(crate) fn new(message: SignedStatement, receipt: SignedStatement, parsed: Receipt) -> Self {
+        Self { parsed, form: Form::Signed { message, receipt } }
+    }
+
+    /// A proof that was kept. Nothing is verified again.
+    ///
+    /// # Errors
+    /// The file's receipt does not parse.
+    pub fn from_file(file: ProofFile) -> Result<Self, StatementError> {
+        Ok(Self { parsed: Receipt::parse(&file.receipt)?, form: Form::Filed(Box::new(file)) })
+    }
+
     /// The file that `kernpost receipt verify` checks offline.
     pub fn to_file(&self) -> ProofFile {
-        ProofFile {
-            receipt: self.receipt.statement.clone(),
-            receipt_proofs: self.receipt.archive(),
-            message: Some((self.message.statement.clone(), self.message.archive())),
+        match &self.form {
+            Form::Signed { message, receipt } => ProofFile {
+                receipt: receipt.statement.clone(),
+                receipt_proofs: receipt.archive(),
+                message: Some((message.statement.clone(), message.archive())),
+            },
+            Form::Filed(file) => file.as_ref().clone(),
         }
     }
 }

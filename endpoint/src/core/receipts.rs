@@ -108,6 +108,11 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether the signatures of a part with late receipts are those of this receipt's issuer (WIRE 10.2, 10.7).
+    pub fn late(&mut self, receipt: &Receipt, signatures: &[RootSignature], root: &Digest) -> Result<(), ReceiptFault> {
+        self.signer(&receipt.issuer, signatures, root, receipt.time, &receipt.directory_version)
+    }
+
     /// Every signature verifies with a key of the issuer, valid at the receipt's time and not revoked since.
     fn signer(
         &mut self,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use kernpost_codecs::part::{Entry, Part};
 use kernpost_codecs::receipts::{ReceiptsFrame, Subject};
 use kernpost_codecs::settlement::{Detail, Label};
-use kernpost_codecs::statement::{Message, MessageRef, Receipt};
+use kernpost_codecs::statement::{Message, MessageRef};
 use kernpost_codecs::{Class, Code};
 
 use super::inbox::verify::{Judged, judge_part};
 use super::inbox::{Arrival, InboxOutput};
+use super::late::starts_with_receipt;
 use super::proof::{SignedStatement, TreeProof};
 use super::receipts::{Counted, Judge};
 use super::session::outbound::Standing;
@@ -51,13 +52,15 @@ impl Core {
             }
             return;
         };
+        if starts_with_receipt(part) {
+            return self.on_late_receipts(now, id, class, sequence, part);
+        }
         let judged = judge_part(part, &table, &mut self.roots, now.wall);
         let proof = Arc::new(TreeProof { signatures: part.signatures().into(), tree: part.tree().clone() });
         for (entry, judged) in part.entries().iter().zip(judged) {
             let label = Label { class, sequence, index: entry.index };
             match judged {
                 Judged::Message(message) => self.on_message(id, label, entry, *message, &proof),
-                Judged::LateReceipt(receipt) => self.on_late_receipt(now, id, label, entry, *receipt, &proof),
                 Judged::Refused(code) => self.refuse(id, label, code, Detail::default()),
                 Judged::NewerDirectory => {
                     if let Ok(message) = MessageRef::parse(&entry.statement) {
@@ -99,38 +102,6 @@ impl Core {
             leaf: entry.leaf,
         };
         self.inbox.on_arrival(&mut self.ledger, arrival);
-    }
-
-    /// A custody router's receipt that outlived its label (WIRE 10.2): noted, whether or not the message is still open.
-    fn on_late_receipt(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        label: Label,
-        entry: &Entry,
-        receipt: Receipt,
-        proof: &Arc<TreeProof>,
-    ) {
-        let Some(sender) = self.by_id.get(&receipt.addressee).copied() else {
-            return self.refuse(id, label, Code::WRONG_RECIPIENT, Detail::default());
-        };
-        if let Some((ticket, leaf, statement)) = self.outbox.find(sender, receipt.message)
-            && leaf == receipt.subject
-        {
-            let judge = Judge { versions: &self.versions, roots: &mut self.roots, now };
-            match judge.counts(&receipt, &statement) {
-                Ok(()) => {
-                    let signed = SignedStatement {
-                        statement: entry.statement.clone(),
-                        proof: Arc::clone(proof),
-                        index: entry.index,
-                    };
-                    self.outbox.on_receipt(now, &mut self.ledger, ticket, signed, receipt);
-                }
-                Err(fault) => self.invalid_receipt(receipt.message, receipt.issuer.as_str(), &fault.to_string()),
-            }
-        }
-        self.refuse(id, label, Code::NOTED, Detail::default());
     }
 
     /// Receipts for what was sent on this link: judged now, or once the stated directory version is at hand.
@@ -179,7 +150,7 @@ impl Core {
                         continue;
                     }
                     if let Some(sent) = session.outbound.settle(&entry.label) {
-                        self.outbox.on_receipt(now, &mut self.ledger, sent.ticket, signed, receipt);
+                        self.apply_receipt(now, Some(sent.ticket), signed, receipt, false);
                     }
                 }
                 Err(fault) => self.invalid_receipt(message, frame.issuer.as_str(), &fault.to_string()),
@@ -187,13 +158,13 @@ impl Core {
         }
     }
 
-    fn invalid_receipt(&mut self, message: kernpost_codecs::MessageId, issuer: &str, why: &str) {
+    pub(super) fn invalid_receipt(&mut self, message: kernpost_codecs::MessageId, issuer: &str, why: &str) {
         self.ledger.invalid_receipts += 1;
         let event = Event::InvalidReceipt { message, issuer: issuer.to_owned(), why: why.to_owned() };
         self.outputs.push_back(Output::Event(event));
     }
 
-    fn refuse(&mut self, id: SessionId, label: Label, code: Code, detail: Detail) {
+    pub(super) fn refuse(&mut self, id: SessionId, label: Label, code: Code, detail: Detail) {
         self.ledger.refused_entries += u64::from(code != Code::NOTED);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.refuse(label, code, detail);

@@ -16,21 +16,23 @@ use kernpost_codecs::statement::{
     ContentType, LONGEST_CASE, LONGEST_CONTENT_TYPE, LONGEST_LIFETIME_S, LONGEST_MAILBOX, LONGEST_PAYLOAD,
     LONGEST_STATEMENT,
 };
-use kernpost_codecs::tree::leaf_hash;
-use kernpost_codecs::{Class, Code, LinkIdentity};
+use kernpost_codecs::{Ars, Class, Code, EndpointId, LinkIdentity, MessageId, ServiceKey};
 use smallvec::SmallVec;
 
-use super::outbox::{CaseKey, Chosen, Destination, Lane, Room, Slot, Stage};
+use super::outbox::{Chosen, Destination, Lane, Room, Slot, Stage};
 use super::outgoing::{Outgoing, SendError, Ticket};
 use super::proof::TreeProof;
 use super::session::attachments::Token;
 use super::session::outbound::Sent;
 use super::session::settlements::Signing;
 use super::session::{Session, SessionId, Stream};
+use super::store::{AcceptRecord, StoreOrder};
 use super::{Core, Now, Output};
 
 /// Bytes of a bundle's body kept for head, signatures and entry heads.
 const HEAD_ROOM: usize = 24 << 10;
+/// Longest idempotency key, bytes.
+const LONGEST_KEY: usize = 64;
 
 impl Core {
     pub(super) fn accept(&mut self, now: Now, outgoing: &Outgoing) -> Result<Ticket, SendError> {
@@ -43,7 +45,8 @@ impl Core {
         if self.outbox.holds(sender, outgoing.id) {
             return Err(SendError::IdInUse(outgoing.id));
         }
-        let statement = outgoing.statement(now.wall, self.versions.current_version()).encode();
+        let message = outgoing.statement(now.wall, self.versions.current_version());
+        let statement = message.encode();
         if statement.len() > LONGEST_STATEMENT {
             let problem = format!("has {} bytes; at most {LONGEST_STATEMENT} (WIRE 4.1)", statement.len());
             return Err(SendError::OutOfRange { field: "statement", problem });
@@ -56,56 +59,77 @@ impl Core {
         if self.outbox.is_full_for(statement.len() + outgoing.payload.len()) {
             return Err(SendError::OutboxFull { messages: self.outbox.len(), bytes: self.outbox.bytes() });
         }
-        self.ledger.accepted += 1;
-        self.ledger.open += 1;
-        self.outputs.push_back(Output::Sent { sender: outgoing.sender.clone(), message: outgoing.id });
+        if outgoing.idempotency_key.is_some() && !self.outbox.is_stored() {
+            return Err(SendError::NoOutbox);
+        }
         let destination = self.destination(outgoing);
-        let case = outgoing.case.clone().map(|case| CaseKey { sender, class: outgoing.class, case });
-        Ok(self.outbox.accept(Slot {
-            sender,
-            id: outgoing.id,
-            class: outgoing.class,
-            leaf: leaf_hash(&statement),
-            statement: statement.into(),
+        let statement = Bytes::from(statement);
+        let stored = self.outbox.is_stored();
+        let slot = Slot {
             payload: outgoing.payload.clone(),
             file: outgoing.file.as_ref().map(|file| file.path.clone()),
-            length: outgoing.payload_length(),
-            destination,
-            case,
             give_up_us: now.after_ms(outgoing.timeout_ms),
             timeout_ms: outgoing.timeout_ms,
-            stage: Stage::BehindCase,
-            attempts: 0,
-            setbacks: 0,
-            may_have_arrived: false,
-            ask: false,
-            avoid: None,
-            last_code: Code::NOT_READY,
-            last_text: None,
-            custody: None,
-            signed: None,
-        }))
+            stage: if stored { Stage::Storing } else { Stage::BehindCase },
+            ..Slot::new(sender, &message, statement.clone(), destination)
+        };
+        let expires = slot.expires;
+        let ticket = self.outbox.accept(slot);
+        if stored {
+            self.outputs.push_back(Output::Store(StoreOrder::Accept(Box::new(AcceptRecord {
+                ticket,
+                sender: outgoing.sender.clone(),
+                message: outgoing.id,
+                statement,
+                payload: outgoing.payload.clone(),
+                file: outgoing.file.clone(),
+                key: outgoing.idempotency_key.clone(),
+                content: outgoing.content(),
+                expires,
+            }))));
+        } else {
+            self.on_taken(&outgoing.sender, outgoing.id);
+        }
+        Ok(ticket)
+    }
+
+    /// A message was taken into the outbox for good.
+    pub(super) fn on_taken(&mut self, sender: &EndpointId, message: MessageId) {
+        self.ledger.accepted += 1;
+        self.ledger.open += 1;
+        self.outputs.push_back(Output::Sent { sender: sender.clone(), message });
     }
 
     /// Where a message will probably go: the explicit recipient, else whom the directory held here names first. Only a
     /// hint, for what a busy signal holds back and for the order of entries in a bundle: the router chooses.
     fn destination(&self, outgoing: &Outgoing) -> Destination {
-        if let Some(recipient) = &outgoing.recipient {
+        self.destination_of(outgoing.recipient.as_ref(), outgoing.service, outgoing.jurisdiction)
+    }
+
+    pub(super) fn destination_of(
+        &self,
+        recipient: Option<&EndpointId>,
+        service: ServiceKey,
+        jurisdiction: Ars,
+    ) -> Destination {
+        if let Some(recipient) = recipient {
             return Destination::Endpoint(recipient.clone());
         }
         let route = self.versions.current().and_then(|table| {
-            let first = table.lookup(outgoing.service, outgoing.jurisdiction)?.endpoints.first()?;
+            let first = table.lookup(service, jurisdiction)?.endpoints.first()?;
             table.endpoint_entry(*first)
         });
         match route {
             Some(entry) => Destination::Endpoint(entry.id.clone()),
-            None => Destination::Route(outgoing.service, outgoing.jurisdiction),
+            None => Destination::Route(service, jurisdiction),
         }
     }
 
     /// Turns everything that accumulated into output: control frames, attachments, bundles, settlements, credit.
     pub(super) fn flush(&mut self, now: Now) {
         self.drain_inbox();
+        let reach = std::mem::take(&mut self.replaced).then(|| self.reach());
+        self.outbox.on_reach(now, &mut self.ledger, reach);
         if self.outbox.has_any_ready() {
             let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
             for id in sessions {
@@ -124,9 +148,7 @@ impl Core {
                 self.outputs.push_back(Output::Frame { session: id, stream: Stream::Control, bytes });
             }
         }
-        while let Some((ticket, outcome)) = self.outbox.poll_finished() {
-            self.outputs.push_back(Output::Finished { ticket, outcome: Box::new(outcome) });
-        }
+        self.tell();
     }
 
     fn attach_due(&mut self, now: Now, id: SessionId) {
@@ -266,13 +288,13 @@ impl Core {
     }
 
     /// An empty bundle with room for the signatures this sender makes now.
-    fn builder(&self, now: Now, sender: usize) -> BundleBuilder {
+    pub(super) fn builder(&self, now: Now, sender: usize) -> BundleBuilder {
         let Some(signer) = self.signers.get(sender) else { return BundleBuilder::new() };
         BundleBuilder::new().for_keys(&signer.current(self.versions.current().map(Arc::as_ref), now.wall))
     }
 
     /// Signs a bundle and lays it out as one frame.
-    fn build(&self, now: Now, sender: usize, builder: BundleBuilder) -> Option<(Part, Bytes)> {
+    pub(super) fn build(&self, now: Now, sender: usize, builder: BundleBuilder) -> Option<(Part, Bytes)> {
         let signer = self.signers.get(sender)?;
         let part = builder.sign(&signer.current(self.versions.current().map(Arc::as_ref), now.wall)).ok()?;
         let all = part.entries().iter().map(|entry| &entry.hop).enumerate();
@@ -331,6 +353,10 @@ fn check(outgoing: &Outgoing) -> Result<(), SendError> {
     }
     if !(1..=LONGEST_LIFETIME_S).contains(&outgoing.lifetime_s) {
         return out_of_range("lifetime", format!("is {} s; 1..={LONGEST_LIFETIME_S} are allowed", outgoing.lifetime_s));
+    }
+    let key = outgoing.idempotency_key.as_ref();
+    if let Some(key) = key.filter(|key| key.is_empty() || key.len() > LONGEST_KEY) {
+        return out_of_range("idempotency key", format!("has {} bytes; 1..={LONGEST_KEY} are allowed", key.len()));
     }
     if let Some(case) = outgoing.case.as_ref().filter(|case| case.is_empty() || case.len() > LONGEST_CASE) {
         return out_of_range("case", format!("has {} bytes; 1..={LONGEST_CASE} are allowed", case.len()));

@@ -1,5 +1,9 @@
 //! The endpoint side end to end in virtual time: two cores and a plain relay.
 
+mod custody;
+mod late;
+mod order;
+mod script;
 mod world;
 
 use bytes::Bytes;

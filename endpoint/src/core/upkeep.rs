@@ -78,6 +78,7 @@ impl Core {
 
     /// Recomputes which links take entries of which endpoint: those of the more preferred router first.
     pub(super) fn place(&mut self) {
+        self.replaced = true;
         for (endpoint, places) in self.places.iter_mut().enumerate() {
             let mut ranked: Vec<(usize, SessionId)> = self
                 .sessions
@@ -180,6 +181,7 @@ impl Core {
             session.attachments.check(now, None);
         }
         self.outputs.push_back(Output::Event(Event::Directory { version }));
+        self.end_lost_custody(now);
         self.resume_parked(now);
     }
 

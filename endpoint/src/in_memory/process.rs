@@ -198,6 +198,13 @@ impl Process {
                 let why = "the directory of an in-memory network never changes".to_owned();
                 self.core.handle_verified(now, version, &snapshots, Err(why));
             }
+            // No durable outbox here.
+            Output::Store(_) | Output::Accepted { .. } | Output::NotAccepted { .. } => {}
+            Output::Stage { ticket, outcome } => {
+                if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                    waiting.stage(&outcome);
+                }
+            }
             Output::Finished { ticket, outcome } => {
                 if let Some(waiting) = self.waiting.remove(&ticket) {
                     waiting.tell(Ok(outcome));

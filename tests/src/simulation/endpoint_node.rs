@@ -200,6 +200,8 @@ impl EndpointNode {
             Output::Finished { ticket, outcome } => effects.push(Effect::Finished(ticket, outcome)),
             Output::Event(Event::LinkUp { session, .. }) => self.release_early(now, session),
             Output::Event(Event::InvalidReceipt { why, .. }) => effects.push(Effect::InvalidReceipt(why)),
+            // No durable outbox here: what is in custody is open as long as its sender lives.
+            Output::Stage { .. } | Output::Store(_) | Output::Accepted { .. } | Output::NotAccepted { .. } => {}
             Output::Event(_) | Output::Verify { .. } | Output::Resolved { .. } => {}
             Output::Payload(order) => panic!("nobody sends large payloads here: {order:?}"),
         }

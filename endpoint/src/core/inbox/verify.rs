@@ -5,7 +5,7 @@
 
 use kernpost_codecs::digest::Digest;
 use kernpost_codecs::part::{Entry, LONGEST_INLINE_PAYLOAD, Part};
-use kernpost_codecs::statement::{self, Message, MessageRef, Receipt, StatementKind};
+use kernpost_codecs::statement::{self, Message, MessageRef, StatementKind};
 use kernpost_codecs::time::SKEW_MS;
 use kernpost_codecs::{Code, UnixMs};
 use kernpost_routing_table::{CompiledKey, KeyOwner, Table};
@@ -17,8 +17,6 @@ use crate::core::roots::RootCache;
 #[derive(Debug)]
 pub(crate) enum Judged {
     Message(Box<Message>),
-    /// A late receipt by a custody router (WIRE 10.2); its signature holds, whether it counts is judged elsewhere.
-    LateReceipt(Box<Receipt>),
     Refused(Code),
     /// The signer or sender is unknown here, but the sender holds another directory version: ours may be older.
     NewerDirectory,
@@ -46,8 +44,7 @@ pub(crate) fn judge_part(part: &Part, table: &Table, roots: &mut RootCache, now:
     if !distinct_keys(part) {
         return part.entries().iter().map(|_| Judged::Refused(Code::BAD_SIGNATURE)).collect();
     }
-    let is_open = |one: &Judged| matches!(one, Judged::Message(_) | Judged::LateReceipt(_));
-    if !judged.iter().any(is_open) {
+    if !judged.iter().any(|one| matches!(one, Judged::Message(_))) {
         return judged;
     }
     if !root_holds(part, &signers, roots) {
@@ -75,7 +72,7 @@ fn root_holds(part: &Part, signers: &[Signer<'_>], roots: &mut RootCache) -> boo
 fn judge_owner(entry: &Entry, table: &Table, signers: &[Signer<'_>], now: UnixMs) -> Judged {
     match statement::kind(&entry.statement) {
         Ok(StatementKind::Message) => {}
-        Ok(StatementKind::Receipt) => return judge_late_receipt(entry, table, signers, now),
+        // A receipt among messages too: parts carry one kind (WIRE 10.2).
         Ok(_) => return Judged::Refused(Code::BAD_STATEMENT),
         Err(fault) => return Judged::Refused(fault.code()),
     }
@@ -102,24 +99,6 @@ fn judge_owner(entry: &Entry, table: &Table, signers: &[Signer<'_>], now: UnixMs
         return Judged::Refused(Code::BAD_SIGNATURE);
     }
     Judged::Message(Box::new(message.to_owned()))
-}
-
-fn judge_late_receipt(entry: &Entry, table: &Table, signers: &[Signer<'_>], now: UnixMs) -> Judged {
-    let receipt = match Receipt::parse(&entry.statement) {
-        Ok(receipt) => receipt,
-        Err(fault) => return Judged::Refused(fault.code()),
-    };
-    for signer in signers {
-        let Some((KeyOwner::Router(owner), key)) = signer else { return Judged::Refused(Code::KEY_NOT_OWNED) };
-        let issuer = table.router_entry(*owner).map(|router| router.id.as_str());
-        if issuer != Some(receipt.issuer.as_str()) {
-            return Judged::Refused(Code::KEY_NOT_OWNED);
-        }
-        if let Some(code) = key_fault(key, now) {
-            return Judged::Refused(code);
-        }
-    }
-    Judged::LateReceipt(Box::new(receipt))
 }
 
 /// Beyond ingress a key counts between not-before and verify-until; revocation ends both.

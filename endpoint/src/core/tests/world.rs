@@ -83,7 +83,7 @@ pub fn place() -> Ars {
     "147130000000".parse().unwrap()
 }
 
-fn keys(algorithm: Algorithm) -> (SigningKey, KeyEntry) {
+pub fn keys(algorithm: Algorithm) -> (SigningKey, KeyEntry) {
     let key = SigningKey::generate(algorithm).unwrap();
     let far = UnixMs(START).plus_ms(400 * 86_400_000);
     let entry = KeyEntry {
@@ -100,7 +100,7 @@ pub fn identity(name: &str) -> LinkIdentity {
     format!("uri:spiffe://test/{name}").parse().unwrap()
 }
 
-fn endpoint(name: &str, key: KeyEntry) -> EndpointEntry {
+pub fn endpoint(name: &str, key: KeyEntry) -> EndpointEntry {
     EndpointEntry {
         id: id(name),
         keys: vec![key],
@@ -371,6 +371,8 @@ impl World {
                     Output::Sent { message, .. } => process.sent.push(message),
                     Output::Finished { outcome, .. } => process.outcomes.push(*outcome),
                     Output::Event(event) => process.events.push(event),
+                    Output::Stage { outcome, .. } => panic!("this relay has no custody: {outcome:?}"),
+                    Output::Store(_) | Output::Accepted { .. } | Output::NotAccepted { .. } => {}
                     Output::Verify { .. } | Output::Resolved { .. } => {}
                 }
             }
