@@ -27,6 +27,8 @@ pub struct World {
     pub keys: BTreeMap<EndpointId, SigningKey>,
     /// The second keys of endpoints that sign twice.
     pub second_keys: BTreeMap<EndpointId, SigningKey>,
+    /// The keys with which routers sign receipts.
+    pub router_keys: BTreeMap<RouterId, SigningKey>,
     maintainers: [SigningKey; 2],
 }
 
@@ -36,19 +38,28 @@ impl World {
         let maintainers = [(); 2].map(|()| SigningKey::generate(Algorithm::Ed25519).unwrap());
         let zone: ZoneId = "de".parse().unwrap();
         let zone = ZoneSnapshot::empty(zone, 1, now.minus_ms(DAY_MS), now.plus_ms(30 * DAY_MS));
-        Self { now, zone, keys: BTreeMap::new(), second_keys: BTreeMap::new(), maintainers }
+        Self {
+            now,
+            zone,
+            keys: BTreeMap::new(),
+            second_keys: BTreeMap::new(),
+            router_keys: BTreeMap::new(),
+            maintainers,
+        }
     }
 
-    /// Adds a router `de/router/<name>` with the identity `spiffe://kernpost.test/router/<name>`.
+    /// Adds a router `de/router/<name>` with the identity `spiffe://kernpost.test/router/<name>` and a new ESP256 key.
     pub fn router(&mut self, name: &str) -> RouterId {
         let id: RouterId = format!("de/router/{name}").parse().unwrap();
+        let key = SigningKey::generate(Algorithm::Esp256).unwrap();
         self.zone.routers.push(RouterEntry {
             id: id.clone(),
             identities: vec![router_identity(name)],
             addresses: Vec::new(),
-            keys: Vec::new(),
+            keys: vec![key_entry(&key, self.now)],
             lost: false,
         });
+        self.router_keys.insert(id.clone(), key);
         id
     }
 

@@ -1,4 +1,5 @@
-//! Settlement never lies, nothing settles twice, the ledger balances: over many seeds of lossy links and crashing processes.
+//! Nothing taken is lost, no receipt lies, nothing is handed over twice: over many seeds of lossy links, crashing processes and
+//! failing disks. `cargo xtask simulate` tries thousands of seeds; here are a few, so that every test run has some.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use kernpost_tests::simulation::{Plan, run};
@@ -7,32 +8,32 @@ use kernpost_tests::simulation::{Plan, run};
 fn seeds() -> std::ops::Range<u64> {
     let of = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let first = of("KERNPOST_FIRST_SEED", 1);
-    first..first + of("KERNPOST_SEEDS", 40)
+    first..first + of("KERNPOST_SEEDS", 25)
 }
 
 #[test]
-fn whatever_fails_no_settlement_lies_and_everything_settles() {
+fn whatever_fails_nothing_taken_is_lost_and_no_receipt_lies() {
     let seeds = seeds();
     println!("seeds {}..{}", seeds.start, seeds.end);
-    let mut delivered = 0;
-    let (mut sent, mut steps) = (0, 0);
+    let (mut signed, mut ended, mut custodies) = (0, 0, 0);
     for seed in seeds {
-        let report = run(Plan::of_seed(seed)).unwrap_or_else(|what| panic!("{what}"));
-        delivered += report.outcomes.get("delivered").copied().unwrap_or(0);
-        sent += report.outcomes.values().sum::<u64>();
-        steps += report.steps;
+        let report = run(Plan::of_seed(seed)).unwrap_or_else(|finding| panic!("{}", finding.trace()));
+        let by_recipient = ["delivered", "rejected"].iter().filter_map(|name| report.outcomes.get(name));
+        signed += by_recipient.sum::<u64>();
+        ended += report.outcomes.values().sum::<u64>();
+        custodies += report.custodies;
     }
-    println!("{sent} messages had their outcome, {delivered} delivered, {steps} steps");
-    assert!(delivered * 2 > sent, "only {delivered} of {sent} were delivered: the faults hide the protocol");
+    println!("{ended} messages ended, {signed} by their recipient, {custodies} were in custody");
+    assert!(signed * 2 > ended, "only {signed} of {ended} reached their recipient: the faults hide the protocol");
+    assert!(custodies * 10 > ended, "only {custodies} of {ended} were ever in custody: the faults do not try it");
 }
 
 #[test]
-fn without_faults_every_message_is_delivered_or_rejected_at_the_first_attempt() {
-    let plan = Plan { cuts: 0, crashes: 0, publishes: 0, ..Plan::of_seed(7) };
-    let report = run(plan).unwrap_or_else(|what| panic!("{what}"));
+fn without_faults_every_message_is_delivered_or_rejected() {
+    let report = run(Plan::calm(7)).unwrap_or_else(|finding| panic!("{}", finding.trace()));
     let ended: u64 = report.outcomes.values().sum();
-    let signed = ["delivered", "rejected"].iter().filter_map(|name| report.outcomes.get(name)).sum::<u64>();
-    // A hung application (1 in 100) ends undecided at the deadline and is asked about; it stays undecided.
+    let signed: u64 = ["delivered", "rejected"].iter().filter_map(|name| report.outcomes.get(name)).sum();
+    // A hung application (1 in 100) ends undecided at the deadline, and its short-lived messages expire.
     assert!(signed * 100 >= ended * 95, "{:?}", report.outcomes);
 }
 

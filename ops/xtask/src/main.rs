@@ -13,6 +13,7 @@ mod measure;
 mod network;
 mod plan;
 mod seeds;
+mod simulate;
 mod test;
 mod workspace;
 
@@ -35,6 +36,8 @@ enum Task {
     Measure(measure::Arguments),
     /// Count instructions of lookups and engine turns with callgrind and compare them with benches/counts.toml
     Counts(counts::Options),
+    /// Simulate routers and endpoints with failing links, processes and disks, one run per seed
+    Simulate(simulate::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::FuzzSeeds => seeds::command().map(|()| true),
         Task::Measure(arguments) => measure::command(&arguments),
         Task::Counts(options) => counts::command(&options),
+        Task::Simulate(options) => simulate::command(&options),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -318,7 +318,10 @@ impl Custody {
         {
             self.timers.pop_first();
             match timer {
-                Timer::Queue(queue) => self.mark_dirty(&queue),
+                Timer::Queue(queue) => {
+                    self.release_window(&queue);
+                    self.mark_dirty(&queue);
+                }
                 Timer::Record(record) => self.try_record_again(record),
                 Timer::Due => self.look_for_due(),
                 Timer::Again => {
@@ -390,11 +393,19 @@ impl Custody {
         if let Some(state) = self.queues.get_mut(queue) {
             state.paused_until_us = 0;
             state.pauses = 0;
-            let window: Vec<RecordId> = state.window.iter().copied().collect();
-            for record in window {
-                self.release(queue, record);
-            }
+            self.release_window(queue);
             self.mark_dirty(queue);
+        }
+    }
+
+    /// What was held may have become possible.
+    fn release_window(&mut self, queue: &Queue) {
+        let window: Vec<RecordId> = match self.queues.get(queue) {
+            Some(state) => state.window.iter().copied().collect(),
+            None => return,
+        };
+        for record in window {
+            self.release(queue, record);
         }
     }
 

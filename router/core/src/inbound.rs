@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use kernpost_codecs::settlement::Label;
 use kernpost_codecs::{Class, Granted};
 
+use crate::mutant::{self, Mutant};
+
 /// The labels of one BUNDLE frame. Closing leaves a hole instead of moving what is behind it.
 #[derive(Debug)]
 struct InboundPart {
@@ -46,7 +48,9 @@ impl InboundLane {
         let Some(bytes) = self.take(label) else {
             return false;
         };
-        self.granted.on_settled(bytes);
+        if !mutant::is(Mutant::CreditLeak) {
+            self.granted.on_settled(bytes);
+        }
         while self.parts.front().is_some_and(|part| part.open == 0) {
             self.parts.pop_front();
             self.base += 1;

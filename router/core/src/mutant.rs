@@ -18,7 +18,7 @@ pub enum Mutant {
     CustodyAtTwoHops,
     /// The receipt that ended a message is not sent to its sender.
     LateReceiptDropped,
-    /// An engine forgets to give credit back for receipts.
+    /// An engine does not give back the credit of what settled.
     CreditLeak,
     /// Custody lets go of a message when it is sent, not when it has ended.
     EraseWhenSent,

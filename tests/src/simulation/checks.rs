@@ -1,15 +1,18 @@
 //! The invariants of the simulation, as facts collected along the run and judged at once.
 //!
-//! - a *delivered* or *rejected* that a sender believes is in the durable journal of the endpoint that issued it;
+//! - what a portal's outbox took has a final outcome at the end, and no router holds anything then: nothing is lost silently;
+//! - a *delivered* or *rejected* that a sender believes is in the durable journal of the endpoint that issued it, and stands;
+//! - a receipt *custody* is true when it arrives: the router that signed it holds the message on its disk, or has ended it;
+//! - a receipt *expired* is not issued before expires + 120 s;
 //! - a message that ended *refused* was never handed to an application;
-//! - no ticket finishes twice; nothing is handed over again after its verdict became durable;
-//! - every router's and every core's ledger balances after every step;
-//! - while every earlier message of a case was delivered, the case is first handed over in the order of sending.
+//! - nothing is handed over again after its verdict became durable, and what may be a repeat says so;
+//! - every ledger balances after every step, and open labels are what it says;
+//! - as far as order is promised, a case is first handed over in the order of sending.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernpost_codecs::{EndpointId, MessageId, Outcome};
-use kernpost_endpoint::core::{FinalOutcome, SendOutcome, Ticket};
+use kernpost_codecs::{EndpointId, MessageId, Outcome, UnixMs};
+use kernpost_endpoint::core::{Delivery, FinalOutcome, SendOutcome};
 
 use super::endpoint_node::EndpointNode;
 use super::router_node::RouterNode;
@@ -17,17 +20,20 @@ use super::router_node::RouterNode;
 /// What the run saw.
 #[derive(Default)]
 pub struct Facts {
-    /// Per portal incarnation.
-    finished: BTreeSet<(u64, Ticket)>,
-    pub outcomes: BTreeMap<FinalOutcomeName, u64>,
-    handed_over: BTreeMap<MessageId, u64>,
-    /// Sending order of each case, and the order of first hand-over.
+    /// What the outbox took, with the time at which it expires.
+    accepted: BTreeMap<MessageId, UnixMs>,
+    finished: BTreeMap<MessageId, FinalOutcome>,
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Receipts *custody* that arrived.
+    pub custodies: u64,
+    /// (recipient, message) → how often.
+    handed_over: BTreeMap<(EndpointId, MessageId), u64>,
+    /// Sending order of each case, and the order of first hand-over at each recipient.
     sent_in_case: BTreeMap<Vec<u8>, Vec<MessageId>>,
-    seen_in_case: BTreeMap<Vec<u8>, Vec<MessageId>>,
-    not_delivered: BTreeSet<MessageId>,
+    seen_in_case: BTreeMap<(EndpointId, Vec<u8>), Vec<MessageId>>,
+    /// Cases whose order is not promised any more.
+    unordered: BTreeSet<Vec<u8>>,
 }
-
-pub type FinalOutcomeName = &'static str;
 
 impl Facts {
     pub fn sent(&mut self, case: Option<&[u8]>, id: MessageId) {
@@ -36,57 +42,96 @@ impl Facts {
         }
     }
 
-    /// The sender learned the outcome of a message.
+    /// The portal was told that a message is safe.
+    pub fn accepted(&mut self, id: MessageId, expires: UnixMs) {
+        self.accepted.insert(id, expires);
+    }
+
+    pub fn order_ended(&mut self, case: Vec<u8>) {
+        self.unordered.insert(case);
+    }
+
+    /// The sender's process is gone, or a disk lost something: from here on the order of what is open is not promised.
+    pub fn all_unordered(&mut self) {
+        self.unordered.extend(self.sent_in_case.keys().cloned());
+    }
+
+    /// How many of those taken have no final outcome.
+    pub fn open(&self) -> usize {
+        self.accepted.keys().filter(|id| !self.finished.contains_key(id)).count()
+    }
+
+    pub fn first_open(&self) -> Option<MessageId> {
+        self.accepted.keys().find(|id| !self.finished.contains_key(id)).copied()
+    }
+
+    /// The sender learned how a message ended.
     pub fn finished(
         &mut self,
-        incarnation: u64,
-        ticket: Ticket,
         outcome: &SendOutcome,
         sender: &EndpointId,
         endpoints: &[EndpointNode],
     ) -> Result<(), String> {
-        if !self.finished.insert((incarnation, ticket)) {
-            return Err(format!("{ticket:?} of message {} finished twice", outcome.id));
+        let id = outcome.id;
+        if outcome.outcome == FinalOutcome::Undecided && self.finished.contains_key(&id) {
+            return Ok(());
         }
-        *self.outcomes.entry(outcome.outcome.name()).or_insert(0) += 1;
-        let key = (sender.clone(), outcome.id);
+        let before = self.finished.insert(id, outcome.outcome);
+        if before.is_some_and(FinalOutcome::is_by_recipient) && before != Some(outcome.outcome) {
+            return Err(format!(
+                "{id} was {} and is {} now",
+                before.map_or("", FinalOutcome::name),
+                outcome.outcome.name()
+            ));
+        }
+        if before.is_none() {
+            *self.outcomes.entry(outcome.outcome.name()).or_insert(0) += 1;
+        }
+        let expires = self.accepted.get(&id).copied();
+        let key = (sender.clone(), id);
         // Two endpoints may be responsible, one after the other; each answers for its own journal.
         let issuer = outcome.issuer.as_ref().map(ToString::to_string);
         let issued_by = endpoints.iter().find(|node| issuer.as_deref() == Some(node.id.as_str()));
         let journalled = issued_by.and_then(|node| node.disk.journal.get(&key));
-        if outcome.outcome != FinalOutcome::Delivered {
-            self.not_delivered.insert(outcome.id);
-        }
         match (outcome.outcome, journalled) {
             (FinalOutcome::Delivered, Some(record)) if record.outcome == Outcome::Delivered => Ok(()),
             (FinalOutcome::Rejected, Some(record)) if record.outcome == Outcome::Rejected => Ok(()),
             (FinalOutcome::Delivered | FinalOutcome::Rejected, found) => {
-                Err(format!("{} settled {} but the journal holds {found:?}", outcome.id, outcome.outcome.name()))
+                Err(format!("{id} settled {} but the journal holds {found:?}", outcome.outcome.name()))
             }
-            (FinalOutcome::Refused, _) if self.handed_over.contains_key(&outcome.id) => {
-                Err(format!("{} settled refused ({}) but was handed over", outcome.id, outcome.code))
+            (FinalOutcome::Refused, _) if self.handed_over.keys().any(|(_, handed)| *handed == id) => {
+                Err(format!("{id} settled refused ({}) but was handed over", outcome.code))
+            }
+            (FinalOutcome::Expired, _) => {
+                let issued = outcome.proof.as_ref().map(|proof| proof.parsed.time);
+                match (issued, expires) {
+                    (Some(issued), Some(expires)) if issued < expires.plus_ms(GRACE_MS) => Err(format!(
+                        "{id} was called expired {} ms too early",
+                        expires.plus_ms(GRACE_MS).ms_since(issued)
+                    )),
+                    _ => Ok(()),
+                }
             }
             _ => Ok(()),
         }
     }
 
     /// An application is about to see a message.
-    pub fn handed_over(
-        &mut self,
-        node: &EndpointNode,
-        sender: &EndpointId,
-        id: MessageId,
-        case: Option<&[u8]>,
-    ) -> Result<(), String> {
+    pub fn handed_over(&mut self, node: &EndpointNode, delivery: &Delivery) -> Result<(), String> {
+        let message = &delivery.message;
+        let (sender, id) = (&message.sender, message.id);
         if node.disk.journal.contains_key(&(sender.clone(), id)) {
             return Err(format!("{id} was handed over again after its verdict was durable"));
         }
-        let times = self.handed_over.entry(id).or_insert(0);
+        let times = self.handed_over.entry((node.id.clone(), id)).or_insert(0);
         *times += 1;
+        if *times > 1 && !delivery.redelivered {
+            return Err(format!("{id} was handed over again and is not marked redelivered"));
+        }
         if *times == 1
-            && let Some(case) = case
+            && let Some(case) = message.case.as_deref()
         {
-            self.seen_in_case.entry(case.to_vec()).or_default().push(id);
+            self.seen_in_case.entry((node.id.clone(), case.to_vec())).or_default().push(id);
         }
         Ok(())
     }
@@ -107,6 +152,10 @@ impl Facts {
                     return Err(format!("{} has {open} labels open, its ledger says {in_flight}", router.id));
                 }
             }
+            let custody = router.custody.custody.ledger();
+            if !custody.balanced() {
+                return Err(format!("custody of {} does not balance: {custody:?}", router.id));
+            }
         }
         for endpoint in endpoints {
             if !endpoint.core.ledger().balances() {
@@ -116,18 +165,19 @@ impl Facts {
         Ok(())
     }
 
-    /// Cases of which every message was delivered were first seen in the order of sending.
+    /// Cases whose order is promised were first seen in the order of sending.
     pub fn in_order(&self) -> Result<(), String> {
-        for (case, sent) in &self.sent_in_case {
-            if sent.iter().any(|id| self.not_delivered.contains(id)) {
+        for ((recipient, case), seen) in &self.seen_in_case {
+            let Some(sent) = self.sent_in_case.get(case).filter(|_| !self.unordered.contains(case)) else { continue };
+            let delivered = |id: &MessageId| self.finished.get(id).is_some_and(|outcome| outcome.is_by_recipient());
+            if !sent.iter().all(delivered) {
                 continue;
             }
-            let seen = self.seen_in_case.get(case).map_or(&[][..], Vec::as_slice);
             let mut last = 0;
             for id in seen {
                 let Some(at) = sent.iter().position(|sent| sent == id) else { continue };
                 if at < last {
-                    return Err(format!("case {case:02x?}: message {at} was handed over after message {last}"));
+                    return Err(format!("case {case:02x?} at {recipient}: message {at} was handed over after {last}"));
                 }
                 last = at;
             }
@@ -135,3 +185,6 @@ impl Facts {
         Ok(())
     }
 }
+
+/// Twice the tolerance of clocks, less what the clocks of this simulation may differ.
+const GRACE_MS: u64 = 120_000 - 45_000;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::{EndpointId, FrameDecoder, LaneKind, LinkIdentity, MessageId, RouterId};
 use kernpost_endpoint::core::{
-    Core, CoreConfig, DeliveryId, DirectoryFrom, Earlier, EndpointSetup, Event, Found, JournalRecord, Limits, Lookup,
-    Now, Output, SendOutcome, SessionId, Stream as CoreStream, Ticket,
+    AcceptRecord, Accepted, Core, CoreConfig, DeliveryId, DirectoryFrom, Earlier, EndpointSetup, Event, FinalOutcome,
+    Found, JournalRecord, Limits, Lookup, Now, OutcomeRecord, Output, Place, Recovered, SendOutcome, SessionId,
+    StoreOrder, Stream as CoreStream, Ticket,
 };
+use kernpost_router_core::mutant::{self, Mutant};
 use kernpost_routing_table::Table;
 
 use super::network::{Connection, Stream};
@@ -16,9 +18,24 @@ use crate::world::World;
 
 /// What the node wants from the network and the run.
 pub enum Effect {
-    Send { connection: Connection, stream: Stream, bytes: Bytes },
-    Close { connection: Connection, why: String },
+    Send {
+        connection: Connection,
+        stream: Stream,
+        bytes: Bytes,
+    },
+    Close {
+        connection: Connection,
+        why: String,
+    },
     Journal(DeliveryId),
+    /// A write to the durable outbox has begun.
+    Store(u64),
+    /// A message is durable in the outbox.
+    Accepted(MessageId),
+    NotAccepted(String),
+    Stage(Box<SendOutcome>),
+    /// The order of a case is no longer promised.
+    OrderEnded(Vec<u8>),
     Deliver(Box<kernpost_endpoint::core::Delivery>),
     Finished(Ticket, Box<SendOutcome>),
     InvalidReceipt(String),
@@ -36,6 +53,21 @@ struct Conn {
 pub struct Disk {
     pub journal: BTreeMap<(EndpointId, MessageId), Earlier>,
     pub sent: BTreeSet<(EndpointId, MessageId)>,
+    pub outbox: BTreeMap<MessageId, Kept>,
+}
+
+/// A message in the durable outbox.
+pub struct Kept {
+    pub statement: Bytes,
+    pub payload: Bytes,
+    pub custody: Option<RouterId>,
+    pub outcome: Option<SendOutcome>,
+}
+
+/// A write to the durable outbox that is under way.
+enum StoreWrite {
+    Accept(Box<AcceptRecord>),
+    Outcome(Box<OutcomeRecord>),
 }
 
 pub struct EndpointNode {
@@ -46,6 +78,9 @@ pub struct EndpointNode {
     pub disk: Disk,
     /// Written, not yet durable: lost by a crash.
     pending: BTreeMap<DeliveryId, JournalRecord>,
+    /// Likewise, by number.
+    writes: BTreeMap<u64, StoreWrite>,
+    next_write: u64,
     conns: BTreeMap<Connection, Conn>,
     by_session: BTreeMap<SessionId, Connection>,
     next_session: u64,
@@ -63,7 +98,7 @@ impl EndpointNode {
     ) -> Self {
         let mut journal = [0; 16];
         journal[..8].copy_from_slice(&seed.to_be_bytes());
-        let core = Core::new(CoreConfig {
+        let mut core = Core::new(CoreConfig {
             endpoints: vec![EndpointSetup { id: id.clone(), keys: vec![world.key(id)] }],
             links: vec![kernpost_endpoint::core::LinkSetup {
                 identities: vec![identity.clone()],
@@ -77,6 +112,7 @@ impl EndpointNode {
             seed,
             software: "simulation".to_owned(),
         });
+        core.keep_durably();
         Self {
             id: id.clone(),
             identity: identity.clone(),
@@ -84,11 +120,86 @@ impl EndpointNode {
             incarnation,
             disk,
             pending: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            next_write: 0,
             conns: BTreeMap::new(),
             by_session: BTreeMap::new(),
             // Sessions are never reused, also not by a later process: a late event of the old one finds nothing.
             next_session: incarnation << 32,
         }
+    }
+
+    /// What a process finds in its outbox when it starts.
+    pub fn recover(&mut self, now: Now) -> Vec<Effect> {
+        for kept in self.disk.outbox.values().filter(|kept| kept.outcome.is_none()) {
+            let recovered = Recovered { statement: kept.statement.clone(), file: None, custody: kept.custody.clone() };
+            self.core.handle_recovered(now, recovered).expect("a message of this process, once");
+        }
+        self.effects(now)
+    }
+
+    /// A write to the durable outbox is done.
+    pub fn stored(&mut self, now: Now, number: u64) -> Vec<Effect> {
+        match self.writes.remove(&number) {
+            Some(StoreWrite::Accept(record)) => {
+                let ticket = record.ticket;
+                self.keep(&record);
+                self.core.handle_accepted(now, ticket, Accepted::Durable);
+            }
+            Some(StoreWrite::Outcome(record)) => {
+                let answer = record.answer;
+                self.write_outcome(*record);
+                if let Some(id) = answer {
+                    self.core.handle_outcome_stored(now, id, true);
+                }
+            }
+            None => {}
+        }
+        self.effects(now)
+    }
+
+    fn keep(&mut self, record: &AcceptRecord) {
+        let (statement, payload) = (record.statement.clone(), record.payload.clone());
+        let kept = Kept { statement, payload, custody: None, outcome: None };
+        self.disk.outbox.insert(record.message, kept);
+    }
+
+    fn write_outcome(&mut self, record: OutcomeRecord) {
+        let Some(kept) = self.disk.outbox.get_mut(&record.outcome.id) else { return };
+        match record.place {
+            Place::Final => kept.outcome = Some(record.outcome),
+            Place::Stage => {
+                kept.custody = match record.outcome.issuer {
+                    Some(kernpost_codecs::Party::Router(id)) if record.outcome.outcome == FinalOutcome::Custody => {
+                        Some(id)
+                    }
+                    _ => None,
+                };
+            }
+            Place::Contradiction => {}
+        }
+    }
+
+    fn on_store(&mut self, now: Now, order: StoreOrder, effects: &mut Vec<Effect>) {
+        let write = match order {
+            StoreOrder::Accept(record) if mutant::is(Mutant::OutboxNotDurable) => {
+                self.core.handle_accepted(now, record.ticket, Accepted::Durable);
+                StoreWrite::Accept(record)
+            }
+            StoreOrder::Accept(record) => StoreWrite::Accept(record),
+            StoreOrder::Outcome(record) => StoreWrite::Outcome(record),
+            StoreOrder::Load { ticket, message, .. } => {
+                let payload = self.disk.outbox.get(&message).map(|kept| kept.payload.clone());
+                return self.core.handle_loaded(now, ticket, payload);
+            }
+            StoreOrder::Recall { id, message, .. } => {
+                let known = self.disk.outbox.get(&message).and_then(|kept| kept.outcome.as_ref());
+                return self.core.handle_recalled(now, id, known);
+            }
+        };
+        self.next_write += 1;
+        self.writes.insert(self.next_write, write);
+        effects.push(Effect::Store(self.next_write));
     }
 
     pub fn install(&mut self, now: Now, table: &Arc<Table>) -> Vec<Effect> {
@@ -200,8 +311,11 @@ impl EndpointNode {
             Output::Finished { ticket, outcome } => effects.push(Effect::Finished(ticket, outcome)),
             Output::Event(Event::LinkUp { session, .. }) => self.release_early(now, session),
             Output::Event(Event::InvalidReceipt { why, .. }) => effects.push(Effect::InvalidReceipt(why)),
-            // No durable outbox here: what is in custody is open as long as its sender lives.
-            Output::Stage { .. } | Output::Store(_) | Output::Accepted { .. } | Output::NotAccepted { .. } => {}
+            Output::Store(order) => self.on_store(now, order, effects),
+            Output::Accepted { message, .. } => effects.push(Effect::Accepted(message)),
+            Output::NotAccepted { error, .. } => effects.push(Effect::NotAccepted(error.to_string())),
+            Output::Stage { outcome, .. } => effects.push(Effect::Stage(outcome)),
+            Output::Event(Event::CaseOrderEnded { case, .. }) => effects.push(Effect::OrderEnded(case.to_vec())),
             Output::Event(_) | Output::Verify { .. } | Output::Resolved { .. } => {}
             Output::Payload(order) => panic!("nobody sends large payloads here: {order:?}"),
         }
@@ -209,6 +323,7 @@ impl EndpointNode {
 
     fn look_up(&self, lookup: Lookup) -> Found {
         let earlier = self.disk.journal.get(&(lookup.sender, lookup.message)).cloned();
+        let earlier = earlier.filter(|_| !mutant::is(Mutant::SkipDeduplication));
         let solicited = lookup.reply_to.is_none_or(|key| self.disk.sent.contains(&key));
         Found { id: lookup.id, earlier, solicited }
     }

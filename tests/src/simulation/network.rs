@@ -38,18 +38,47 @@ pub enum Event {
     Dial { from: Node, to: Node },
     /// The portal takes in the next message.
     Send,
+    /// Another table is published everywhere.
+    Publish,
     /// The application of an endpoint answers.
     Verdict { at: usize, incarnation: u64, delivery: kernpost_endpoint::core::DeliveryId },
+    /// A write to an endpoint's durable outbox is done.
+    Stored { at: usize, incarnation: u64, number: u64 },
+    /// The fsync of a router's spool is done, or has failed.
+    Spooled { at: usize, incarnation: u64 },
+    /// Something happens to the disk of a router.
+    Disk { at: usize, fault: DiskFault },
+    /// Two nodes cannot reach each other until this time.
+    Part { one: Node, other: Node, until_us: u64 },
     /// A journal write of an endpoint has become durable.
     Journalled { at: usize, incarnation: u64, delivery: kernpost_endpoint::core::DeliveryId },
     /// Something on a node has a deadline.
     Wake { at: Node, incarnation: u64 },
     /// A connection breaks.
     Cut { from: Node, to: Node },
-    /// A process dies at once.
-    Crash { node: Node },
+    /// A process dies at once, and comes back after so long.
+    Crash { node: Node, for_us: u64 },
+    /// The wall clock of a node steps to this offset.
+    Step { node: Node, offset_ms: i64 },
     /// It starts again.
     Start { node: Node },
+}
+
+/// What befalls a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFault {
+    /// A bit of a stored body.
+    FlipBody,
+    /// A bit of a stored index.
+    FlipHead,
+    /// The next commit fails, and is not on the disk.
+    CommitLost,
+    /// The next commit fails, and is on the disk all the same.
+    CommitUnclear,
+    /// It is full from now on.
+    Full,
+    /// It has room again.
+    Room,
 }
 
 /// The two ends of a live connection.
@@ -79,6 +108,8 @@ pub struct Network {
     pub live: BTreeMap<Connection, Ends>,
     last_arrival: BTreeMap<(Connection, Node, Stream), u64>,
     pub longest_latency_us: u64,
+    /// Who cannot reach whom, until when.
+    parted: Vec<(Node, Node, u64)>,
 }
 
 impl Network {
@@ -92,6 +123,7 @@ impl Network {
             live: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
             longest_latency_us,
+            parted: Vec::new(),
         }
     }
 
@@ -139,6 +171,20 @@ impl Network {
             let after = self.rng.random_range(0..=200_000);
             self.after(after, Event::Lost { connection, at });
         }
+    }
+
+    /// Nothing passes between the two until then.
+    pub fn part(&mut self, one: Node, other: Node, until_us: u64) {
+        self.parted.push((one, other, until_us));
+        let joined = self.live.iter().find(|(_, ends)| ends.joins(one, other)).map(|(connection, _)| *connection);
+        if let Some(connection) = joined {
+            self.break_connection(connection);
+        }
+    }
+
+    pub fn is_parted(&self, one: Node, other: Node) -> bool {
+        let pair = |a: &Node, b: &Node| (*a, *b) == (one, other) || (*b, *a) == (one, other);
+        self.parted.iter().any(|(a, b, until)| pair(a, b) && *until > self.now_us)
     }
 
     pub fn connections_of(&self, node: Node) -> Vec<Connection> {

@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kernpost_codecs::{Digest, DirectoryVersion, FrameDecoder, LinkIdentity, RouterId, ZoneVersion};
+use kernpost_router_core::config::ClassCredit;
 use kernpost_router_core::control::SnapshotSource;
+use kernpost_router_core::custody::CustodyAlarm;
 use kernpost_router_core::{
-    Control, ControlConfig, ControlOutput, Engine, EngineConfig, EngineEvent, EngineOutput, Ledger, LinkId, Now,
-    WorkerId,
+    Control, ControlConfig, ControlOutput, Crossing, CustodyConfig, Engine, EngineConfig, EngineEvent, EngineOutput,
+    Ledger, LinkId, Now, WorkerId,
 };
 use kernpost_routing_table::Table;
+use kernpost_spool::memory_store::SimDisk;
 
+use super::custody_node::{CustodyNode, Wish};
 use super::network::{Connection, Stream};
+use crate::world::{World, copy_of};
 
 /// No snapshots: the simulated endpoints are given their tables.
 #[derive(Debug)]
@@ -29,13 +34,27 @@ impl SnapshotSource for NoSnapshots {
 
 /// What the node wants from the network.
 pub enum Effect {
-    Send { connection: Connection, stream: Stream, bytes: Bytes },
-    Close { connection: Connection, why: String },
+    Send {
+        connection: Connection,
+        stream: Stream,
+        bytes: Bytes,
+    },
+    Close {
+        connection: Connection,
+        why: String,
+    },
+    /// The spool's thread has begun with something.
+    Spool,
+    Alarm(CustodyAlarm),
+    /// Something no router may do.
+    Wrong(String),
 }
 
 struct Conn {
     link: LinkId,
     worker: usize,
+    /// The peer is a router.
+    router: bool,
     decoders: BTreeMap<Stream, FrameDecoder>,
     /// Frames of lanes that arrived before this side's hello was done.
     early: Vec<(Stream, u64, Bytes)>,
@@ -46,22 +65,56 @@ pub struct RouterNode {
     pub id: RouterId,
     pub control: Control,
     pub engines: Vec<Engine>,
+    pub custody: CustodyNode,
     pub incarnation: u64,
     conns: BTreeMap<Connection, Conn>,
     by_link: BTreeMap<LinkId, Connection>,
     next_link: u64,
 }
 
+/// What a router process is made of.
+pub struct RouterSetup<'a> {
+    pub world: &'a World,
+    pub id: &'a RouterId,
+    pub table: &'a Arc<Table>,
+    pub disk: &'a SimDisk,
+    pub incarnation: u64,
+    /// Credit a link gets per class.
+    pub credit: ClassCredit,
+    pub seed: u64,
+}
+
+const WORKERS: u16 = 2;
+
 impl RouterNode {
-    pub fn new(id: RouterId, table: &Arc<Table>, workers: u16, incarnation: u64) -> Self {
-        let engines = (0..workers)
+    pub fn new(setup: &RouterSetup<'_>, now: Now) -> Self {
+        let RouterSetup { world, id, table, disk, incarnation, credit, seed } = *setup;
+        let engines = (0..WORKERS)
             .map(|worker| {
-                let config = EngineConfig { workers, ..EngineConfig::new(id.clone()) };
+                let base = EngineConfig::new(id.clone());
+                let config = EngineConfig { workers: WORKERS, custody: true, credit: [credit; 3], ..base };
                 Engine::new(config, WorkerId(worker), Arc::clone(table))
             })
             .collect();
-        let control = Control::new(ControlConfig::new(id.clone(), workers), Arc::clone(table), Arc::new(NoSnapshots));
-        Self { id, control, engines, incarnation, conns: BTreeMap::new(), by_link: BTreeMap::new(), next_link: 0 }
+        let control = Control::new(ControlConfig::new(id.clone(), WORKERS), Arc::clone(table), Arc::new(NoSnapshots));
+        // Small windows, so that reading on is exercised.
+        let base = CustodyConfig::new(id.clone(), WORKERS);
+        let config = CustodyConfig { queue_window_bytes: 8 << 10, window_bytes: 32 << 10, ..base };
+        let key = copy_of(&world.router_keys[id]);
+        let custody = CustodyNode::start(config, key, table, disk, now, seed);
+        let (conns, by_link) = (BTreeMap::new(), BTreeMap::new());
+        Self { id: id.clone(), control, engines, custody, incarnation, conns, by_link, next_link: 1 }
+    }
+
+    /// What a process does before anything reaches it.
+    pub fn begin(&mut self, now: Now) -> Vec<Effect> {
+        self.effects(now)
+    }
+
+    /// The spool's thread is done with what it began.
+    pub fn spooled(&mut self, now: Now) -> Vec<Effect> {
+        self.custody.done(now);
+        self.effects(now)
     }
 
     /// The books of all engines together.
@@ -73,7 +126,8 @@ impl RouterNode {
         let link = LinkId(self.next_link);
         let worker = (self.next_link % self.engines.len() as u64) as usize;
         self.next_link += 1;
-        let conn = Conn { link, worker, decoders: BTreeMap::new(), early: Vec::new(), up: false };
+        let router = identities.iter().any(|identity| identity.to_string().contains("/router/"));
+        let conn = Conn { link, worker, router, decoders: BTreeMap::new(), early: Vec::new(), up: false };
         self.conns.insert(connection, conn);
         self.by_link.insert(link, connection);
         self.control.handle_link_up(now, link, WorkerId(worker as u16), identities);
@@ -115,6 +169,7 @@ impl RouterNode {
         for engine in &mut self.engines {
             engine.handle_timeout(now);
         }
+        self.custody.custody.handle_timeout(now);
         self.effects(now)
     }
 
@@ -125,7 +180,7 @@ impl RouterNode {
 
     pub fn deadline(&self) -> Option<u64> {
         let engines = self.engines.iter().filter_map(Engine::poll_deadline);
-        engines.chain(self.control.poll_deadline()).min()
+        engines.chain(self.control.poll_deadline()).chain(self.custody.custody.poll_deadline()).min()
     }
 
     /// Runs control and engines against each other until nothing is left to do inside the process.
@@ -142,6 +197,18 @@ impl RouterNode {
                     idle = false;
                     self.on_engine(now, output, &mut effects);
                 }
+            }
+            while let Some(wish) = self.custody.poll() {
+                idle = false;
+                match wish {
+                    Wish::Cross(worker, crossing) => {
+                        self.engines[usize::from(worker.0)].handle_crossing(now, crossing);
+                    }
+                    Wish::Alarm(alarm) => effects.push(Effect::Alarm(alarm)),
+                }
+            }
+            if self.custody.begin() {
+                effects.push(Effect::Spool);
             }
             if idle {
                 return effects;
@@ -166,6 +233,9 @@ impl RouterNode {
                         engine.handle_event(now, event.clone());
                     }
                 }
+                if worker.is_none() {
+                    self.custody.custody.handle_event(now, event.clone());
+                }
                 if let Some(link) = up {
                     self.release_early(now, link);
                 }
@@ -182,6 +252,14 @@ impl RouterNode {
                     effects.push(Effect::Send { connection: *connection, stream: Stream::Lane(lane), bytes });
                 }
             }
+            EngineOutput::Cross { worker, crossing } if worker.0 == WORKERS => {
+                if let Crossing::Entries(onward) = &crossing
+                    && self.is_router_link(onward.from_link)
+                {
+                    effects.push(Effect::Wrong(format!("{} takes custody of what another router sent", self.id)));
+                }
+                self.custody.custody.handle_crossing(now, crossing);
+            }
             EngineOutput::Cross { worker, crossing } => {
                 self.engines[usize::from(worker.0)].handle_crossing(now, crossing);
             }
@@ -189,6 +267,10 @@ impl RouterNode {
             EngineOutput::PayloadEnd { link, label, .. } => panic!("no payload of {link:?} {label:?} ever began"),
             EngineOutput::Close { link, fault } => self.close(link, fault.to_string(), effects),
         }
+    }
+
+    fn is_router_link(&self, link: LinkId) -> bool {
+        self.by_link.get(&link).and_then(|connection| self.conns.get(connection)).is_some_and(|conn| conn.router)
     }
 
     fn close(&mut self, link: LinkId, why: String, effects: &mut Vec<Effect>) {

@@ -1,53 +1,41 @@
-//! One simulated run: two routers, a portal and two authorities, faults until a given time, then calm until all is settled.
+//! One simulated run: two routers with custody, a portal with a durable outbox and two authorities; faults until a given time, then
+//! calm until all is settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kernpost_codecs::{Assurance, Code, MessageId, UnixMs};
-use kernpost_endpoint::core::{Delivery, DeliveryId, Outgoing, Verdict};
+use kernpost_codecs::{Assurance, Code, MessageId, RouterId, UnixMs};
+use kernpost_endpoint::core::{Delivery, DeliveryId, FinalOutcome, Outgoing, SendOutcome, Verdict};
 use kernpost_router_core::Now;
+use kernpost_router_core::config::ClassCredit;
+use kernpost_router_core::custody::CustodyAlarm;
+use kernpost_router_core::mutant::{self, Mutant};
 use kernpost_routing_table::Table;
+use kernpost_spool::Space;
+use kernpost_spool::memory_store::{CommitFault, SimDisk};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::checks::Facts;
 use super::endpoint_node::{Disk, Effect as EndpointEffect, EndpointNode};
-use super::network::{Connection, Ends, Event, Network, Node, Stream};
-use super::router_node::{Effect as RouterEffect, RouterNode};
+use super::network::{Connection, DiskFault, Ends, Event, Network, Node, Stream};
+use super::plan::Plan;
+use super::router_node::{Effect as RouterEffect, RouterNode, RouterSetup};
 use crate::world::{World, link_identity, router_identity};
-
-/// What a run is made of; everything else follows from the seed.
-#[derive(Debug, Clone, Copy)]
-pub struct Plan {
-    pub seed: u64,
-    /// Messages the portal sends.
-    pub messages: u64,
-    /// Links cut at random.
-    pub cuts: u64,
-    /// Processes killed at random (they start again).
-    pub crashes: u64,
-    /// New tables published at random.
-    pub publishes: u64,
-    /// Faults and sends happen within this time, ms.
-    pub busy_ms: u64,
-    /// After that everything settles within this time, ms.
-    pub calm_ms: u64,
-}
-
-impl Plan {
-    /// A lively run of a few hundred messages.
-    pub fn of_seed(seed: u64) -> Self {
-        Self { seed, messages: 120, cuts: 6, crashes: 4, publishes: 3, busy_ms: 20_000, calm_ms: 200_000 }
-    }
-}
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Report {
     pub steps: u64,
+    /// Final outcomes by name.
     pub outcomes: BTreeMap<&'static str, u64>,
-    pub lost_with_the_portal: u64,
+    /// Receipts *custody* that reached the portal.
+    pub custodies: u64,
+    /// Alarms of damage.
+    pub damaged: u64,
+    /// Virtual time until everything had settled, ms.
+    pub settled_ms: u64,
 }
 
 const PORTAL: usize = 0;
@@ -55,16 +43,45 @@ const AUTHORITIES: [usize; 2] = [1, 2];
 const START_MS: u64 = 1_790_000_000_000;
 const FSYNC_US: u64 = 400;
 const THINK_US: u64 = 60_000;
-const SEND_TIMEOUT_MS: u64 = 120_000;
 
-/// Runs a plan to its end; `Err` says which invariant broke and when.
-pub fn run(plan: Plan) -> Result<Report, String> {
+/// An invariant that broke.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    pub plan: Plan,
+    /// What broke, with seed and virtual time.
+    pub what: String,
+    steps: Vec<String>,
+}
+
+impl Finding {
+    /// The last steps before it broke.
+    pub fn trace(&self) -> String {
+        format!("{}\nlast steps:\n{}", self.what, self.steps.join("\n"))
+    }
+}
+
+/// Runs a plan to its end.
+///
+/// # Errors
+/// What broke, and the last steps.
+pub fn run(plan: Plan) -> Result<Report, Box<Finding>> {
     let mut simulation = Simulation::new(plan);
-    simulation.script();
     simulation.go().map_err(|what| {
-        let trace: Vec<String> = simulation.trace.iter().rev().take(40).rev().cloned().collect();
-        format!("seed {} at {} µs: {what}\nlast steps:\n{}", plan.seed, simulation.network.now_us, trace.join("\n"))
+        let what = format!("seed {} at {} µs: {what}", plan.seed, simulation.network.now_us);
+        Box::new(Finding { plan, what, steps: simulation.trace.into() })
     })
+}
+
+/// A smaller plan of the same seed that fails too, as small as halving its parts makes it.
+pub fn shrink(finding: Finding) -> Finding {
+    let mut smallest = finding;
+    loop {
+        let smaller = smallest.plan.smaller().into_iter().find_map(|plan| run(plan).err());
+        match smaller {
+            Some(smaller) => smallest = *smaller,
+            None => return smallest,
+        }
+    }
 }
 
 struct Simulation {
@@ -72,24 +89,32 @@ struct Simulation {
     world: World,
     table: Arc<Table>,
     network: Network,
+    router_ids: [RouterId; 2],
     routers: Vec<Option<RouterNode>>,
+    disks: [SimDisk; 2],
+    credit: ClassCredit,
     endpoints: Vec<EndpointNode>,
     down: Vec<bool>,
+    /// Wall clocks, by endpoint and router, ms off.
+    offsets: BTreeMap<Node, i64>,
+    /// Which router the portal dials.
+    portal_home: usize,
+    /// When what was sent expires.
+    expiry: BTreeMap<MessageId, UnixMs>,
     facts: Facts,
-    open_sends: u64,
-    lost_with_the_portal: u64,
+    damaged: u64,
     next_message: u64,
     next_connection: u64,
     /// What an application has not answered yet; gone with its process.
     thinking: BTreeMap<(usize, u64, DeliveryId), Verdict>,
-    trace: std::collections::VecDeque<String>,
+    trace: VecDeque<String>,
 }
 
 impl Simulation {
     fn new(plan: Plan) -> Self {
         let now = UnixMs(START_MS);
         let mut world = World::new(now);
-        let routers = [world.router("r1"), world.router("r2")];
+        let router_ids = [world.router("r1"), world.router("r2")];
         let portal = world.endpoint("portal", "portal");
         let city = world.endpoint("city", "city");
         let land = world.endpoint("land", "land");
@@ -97,107 +122,134 @@ impl Simulation {
         world.route("city", "99", "14713", &[&city]);
         world.route("land", "99", "14", &[&land, &city]);
         let table = world.table(1);
-        let network = Network::new(StdRng::seed_from_u64(plan.seed), 8_000);
+        let mut network = Network::new(StdRng::seed_from_u64(plan.seed), 8_000);
         let endpoint = |at: usize, id, link: &str| {
-            EndpointNode::new(&world, id, &link_identity(link), &routers, Disk::default(), 0, plan.seed ^ at as u64)
+            EndpointNode::new(&world, id, &link_identity(link), &router_ids, Disk::default(), 0, plan.seed ^ at as u64)
         };
         let endpoints =
             vec![endpoint(PORTAL, &portal, "portal"), endpoint(1, &city, "city"), endpoint(2, &land, "land")];
-        let routers = routers.iter().map(|id| Some(RouterNode::new(id.clone(), &table, 2, 0))).collect();
+        // Every other run has so little credit that what leaks of it is missed.
+        let entries = if network.rng.random_bool(0.5) { 8 } else { 4_096 };
+        let credit = ClassCredit { entries, bytes: 8 << 20 };
+        let disks = [SimDisk::new(plan.seed), SimDisk::new(plan.seed + 1)];
+        for disk in &disks {
+            disk.lie_about_fsync(mutant::is(Mutant::AcknowledgeBeforeFsync));
+        }
         Self {
             plan,
             world,
             table,
             network,
-            routers,
+            router_ids,
+            routers: vec![None, None],
+            disks,
+            credit,
             down: vec![false; endpoints.len()],
             endpoints,
+            offsets: BTreeMap::new(),
+            portal_home: 0,
+            expiry: BTreeMap::new(),
             facts: Facts::default(),
-            open_sends: 0,
-            lost_with_the_portal: 0,
+            damaged: 0,
             next_message: 0,
             next_connection: 0,
             thinking: BTreeMap::new(),
-            trace: std::collections::VecDeque::new(),
+            trace: VecDeque::new(),
         }
     }
 
-    /// Draws the whole plan ahead, so that it does not depend on what happens.
-    fn script(&mut self) {
+    fn begin(&mut self) -> Result<(), String> {
+        for at in 0..self.routers.len() {
+            self.start_router(at)?;
+        }
         for at in 0..self.endpoints.len() {
-            let now = self.endpoint_now();
+            let now = self.endpoint_now(at);
             let effects = self.endpoints[at].install(now, &self.table);
-            self.apply_endpoint(at, effects).expect("nothing can be wrong before the first link");
+            self.apply_endpoint(at, effects)?;
         }
-        let busy_us = self.plan.busy_ms * 1_000;
         self.network.schedule(0, Event::Dial { from: Node::Router(0), to: Node::Router(1) });
-        self.network.schedule(0, Event::Dial { from: Node::Endpoint(PORTAL), to: Node::Router(0) });
-        self.network.schedule(0, Event::Dial { from: Node::Endpoint(1), to: Node::Router(1) });
-        self.network.schedule(0, Event::Dial { from: Node::Endpoint(2), to: Node::Router(0) });
-        for _ in 0..self.plan.messages {
-            let at = self.network.rng.random_range(0..busy_us);
-            self.network.schedule(at, Event::Send);
+        for at in 0..self.endpoints.len() {
+            self.network.schedule(0, Event::Dial { from: Node::Endpoint(at), to: Node::Router(self.home(at)) });
         }
-        for _ in 0..self.plan.cuts {
-            let at = self.network.rng.random_range(0..busy_us);
-            let pairs = [
-                (Node::Router(0), Node::Router(1)),
-                (Node::Endpoint(0), Node::Router(0)),
-                (Node::Endpoint(1), Node::Router(1)),
-                (Node::Endpoint(2), Node::Router(0)),
-            ];
-            let (from, to) = pairs[self.network.rng.random_range(0..pairs.len())];
-            self.network.schedule(at, Event::Cut { from, to });
+        for (at_us, event) in self.plan.script(&mut self.network.rng) {
+            self.network.schedule(at_us, event);
         }
-        for _ in 0..self.plan.crashes {
-            let at = self.network.rng.random_range(0..busy_us);
-            let nodes = [Node::Router(0), Node::Router(1), Node::Endpoint(0), Node::Endpoint(1), Node::Endpoint(2)];
-            let node = nodes[self.network.rng.random_range(0..nodes.len())];
-            self.network.schedule(at, Event::Crash { node });
-        }
-        for _ in 0..self.plan.publishes {
-            let at = self.network.rng.random_range(0..busy_us);
-            // A router wakes with a new table; see `on_wake`.
-            self.network.schedule(at, Event::Wake { at: Node::Router(usize::MAX), incarnation: 0 });
-        }
+        Ok(())
     }
 
     fn go(&mut self) -> Result<Report, String> {
-        let end_us = (self.plan.busy_ms + self.plan.calm_ms) * 1_000;
+        self.begin()?;
+        let busy_us = self.plan.busy_ms * 1_000;
+        let end_us = busy_us + self.plan.calm_ms * 1_000;
         let mut steps = 0;
         while let Some(event) = self.network.next_event() {
             if self.network.now_us > end_us {
                 break;
             }
             steps += 1;
-            if self.trace.len() == 200 {
+            if self.trace.len() == TRACE {
                 self.trace.pop_front();
             }
             self.trace.push_back(format!("{:>10} {}", self.network.now_us, describe(&event)));
             self.step(event)?;
             Facts::balanced(self.routers.iter().flatten(), self.endpoints.iter())?;
-            let all_sent = self.next_message == self.plan.messages;
-            if all_sent && self.open_sends == 0 && self.network.now_us > self.plan.busy_ms * 1_000 {
+            if self.network.now_us > busy_us && self.next_message == self.plan.messages && self.is_settled() {
                 break;
             }
         }
-        if self.open_sends > 0 {
+        if let Some(open) = self.facts.first_open() {
+            let count = self.facts.open();
             return Err(format!(
-                "{} messages without outcome {} ms after the last fault",
-                self.open_sends, self.plan.calm_ms
+                "{open} and {} more without outcome {} ms after the last fault",
+                count - 1,
+                self.plan.calm_ms
             ));
         }
+        if !self.is_settled() {
+            return Err(format!("not settled {} ms after the last fault: {}", self.plan.calm_ms, self.what_is_held()));
+        }
         self.facts.in_order()?;
-        Ok(Report { steps, outcomes: self.facts.outcomes.clone(), lost_with_the_portal: self.lost_with_the_portal })
+        Ok(Report {
+            steps,
+            outcomes: self.facts.outcomes.clone(),
+            custodies: self.facts.custodies,
+            damaged: self.damaged,
+            settled_ms: self.network.now_us / 1_000,
+        })
     }
 
-    fn now(&self) -> Now {
-        Now { mono_us: self.network.now_us, wall: UnixMs(START_MS + self.network.now_us / 1_000) }
+    /// Every message taken has its outcome, and no router holds anything.
+    fn is_settled(&self) -> bool {
+        let empty = |router: &RouterNode| {
+            let custody = &router.custody.custody;
+            let totals = custody.totals();
+            custody.is_ready() && custody.is_idle() && totals.messages == 0 && totals.receipts == 0
+        };
+        self.facts.open() == 0 && self.routers.iter().all(|router| router.as_ref().is_some_and(empty))
     }
 
-    fn endpoint_now(&self) -> kernpost_endpoint::core::Now {
-        let now = self.now();
-        kernpost_endpoint::core::Now { mono_us: now.mono_us, wall: now.wall }
+    fn what_is_held(&self) -> String {
+        let held = self.routers.iter().map(|router| match router {
+            Some(router) => {
+                let custody = &router.custody.custody;
+                format!("{} {:?} ready {} {:?}", router.id, custody.totals(), custody.is_ready(), custody.stats())
+            }
+            None => "a router is down".to_owned(),
+        });
+        held.collect::<Vec<_>>().join("; ")
+    }
+
+    fn wall(&self, node: Node) -> UnixMs {
+        let true_ms = START_MS + self.network.now_us / 1_000;
+        UnixMs(true_ms.saturating_add_signed(self.offsets.get(&node).copied().unwrap_or(0)))
+    }
+
+    fn router_now(&self, at: usize) -> Now {
+        Now { mono_us: self.network.now_us, wall: self.wall(Node::Router(at)) }
+    }
+
+    fn endpoint_now(&self, at: usize) -> kernpost_endpoint::core::Now {
+        kernpost_endpoint::core::Now { mono_us: self.network.now_us, wall: self.wall(Node::Endpoint(at)) }
     }
 
     fn step(&mut self, event: Event) -> Result<(), String> {
@@ -205,16 +257,17 @@ impl Simulation {
             Event::Arrive { connection, to, stream, bytes } => self.on_arrive(connection, to, stream, bytes),
             Event::Lost { connection, at } => self.on_lost(connection, at),
             Event::Writable { connection, at: Node::Endpoint(at), stream } if !self.down[at] => {
-                let now = self.endpoint_now();
+                let now = self.endpoint_now(at);
                 let effects = self.endpoints[at].writable(now, connection, stream);
                 self.apply_endpoint(at, effects)
             }
             Event::Writable { .. } => Ok(()),
             Event::Dial { from, to } => self.on_dial(from, to),
             Event::Send => self.on_send(),
+            Event::Publish => self.publish(),
             Event::Verdict { at, incarnation, delivery } => {
                 let Some(verdict) = self.thinking.remove(&(at, incarnation, delivery)) else { return Ok(()) };
-                let now = self.endpoint_now();
+                let now = self.endpoint_now(at);
                 let effects = self.endpoints[at].verdict(now, delivery, &verdict);
                 self.apply_endpoint(at, effects)
             }
@@ -222,9 +275,25 @@ impl Simulation {
                 if self.down[at] || self.endpoints[at].incarnation != incarnation {
                     return Ok(());
                 }
-                let now = self.endpoint_now();
+                let now = self.endpoint_now(at);
                 let effects = self.endpoints[at].journalled(now, delivery);
                 self.apply_endpoint(at, effects)
+            }
+            Event::Stored { at, incarnation, number } => {
+                if self.down[at] || self.endpoints[at].incarnation != incarnation {
+                    return Ok(());
+                }
+                let now = self.endpoint_now(at);
+                let effects = self.endpoints[at].stored(now, number);
+                self.apply_endpoint(at, effects)
+            }
+            Event::Spooled { at, incarnation } => {
+                let now = self.router_now(at);
+                let Some(router) = self.routers[at].as_mut().filter(|router| router.incarnation == incarnation) else {
+                    return Ok(());
+                };
+                let effects = router.spooled(now);
+                self.apply_router(at, effects)
             }
             Event::Wake { at, incarnation } => self.on_wake(at, incarnation),
             Event::Cut { from, to } => {
@@ -234,8 +303,36 @@ impl Simulation {
                 }
                 Ok(())
             }
-            Event::Crash { node } => self.on_crash(node),
+            Event::Part { one, other, until_us } => {
+                self.network.part(one, other, until_us);
+                Ok(())
+            }
+            Event::Disk { at, fault } => {
+                self.on_disk(at, fault);
+                Ok(())
+            }
+            Event::Step { node, offset_ms } => {
+                self.offsets.insert(node, offset_ms);
+                Ok(())
+            }
+            Event::Crash { node, for_us } => self.on_crash(node, for_us),
             Event::Start { node } => self.on_start(node),
+        }
+    }
+
+    fn on_disk(&mut self, at: usize, fault: DiskFault) {
+        let disk = &self.disks[at];
+        match fault {
+            DiskFault::FlipBody => drop(disk.flip_any_bit(Space::Records)),
+            DiskFault::FlipHead => drop(disk.flip_any_bit(Space::Heads)),
+            DiskFault::CommitLost => disk.fail_next_commit(CommitFault::Lost),
+            DiskFault::CommitUnclear => disk.fail_next_commit(CommitFault::Kept),
+            DiskFault::Full => disk.fill_at(Some(0)),
+            DiskFault::Room => disk.fill_at(None),
+        }
+        if matches!(fault, DiskFault::FlipBody | DiskFault::FlipHead) {
+            // What is damaged is sent again, behind what came after it.
+            self.facts.all_unordered();
         }
     }
 
@@ -245,13 +342,13 @@ impl Simulation {
         }
         match to {
             Node::Router(at) => {
-                let now = self.now();
+                let now = self.router_now(at);
                 let Some(router) = &mut self.routers[at] else { return Ok(()) };
                 let effects = router.arrived(now, connection, stream, bytes);
                 self.apply_router(at, effects)
             }
             Node::Endpoint(at) if !self.down[at] => {
-                let now = self.endpoint_now();
+                let now = self.endpoint_now(at);
                 let effects = self.endpoints[at].arrived(now, connection, stream, bytes);
                 self.apply_endpoint(at, effects)
             }
@@ -266,17 +363,21 @@ impl Simulation {
                 if index == 0 {
                     self.network.after(again, Event::Dial { from: at, to: Node::Router(1) });
                 }
-                let now = self.now();
+                let now = self.router_now(index);
                 let Some(router) = &mut self.routers[index] else { return Ok(()) };
                 let effects = router.lost(now, connection);
                 self.apply_router(index, effects)
             }
             Node::Endpoint(index) => {
-                self.network.after(again, Event::Dial { from: at, to: Node::Router(home(index)) });
+                // A portal goes to the other router as often as not.
+                if index == PORTAL && self.network.rng.random_bool(0.5) {
+                    self.portal_home = 1 - self.portal_home;
+                }
+                self.network.after(again, Event::Dial { from: at, to: Node::Router(self.home(index)) });
                 if self.down[index] {
                     return Ok(());
                 }
-                let now = self.endpoint_now();
+                let now = self.endpoint_now(index);
                 let effects = self.endpoints[index].lost(now, connection);
                 self.apply_endpoint(index, effects)
             }
@@ -284,14 +385,12 @@ impl Simulation {
     }
 
     fn on_dial(&mut self, from: Node, to: Node) -> Result<(), String> {
-        let joined = self.network.live.values().any(|ends| ends.joins(from, to));
-        if joined {
+        let joined = self.network.live.values().any(|ends| ends.dialler == from);
+        if joined || !self.is_up(from) {
             return Ok(());
         }
-        if !self.is_up(from) || !self.is_up(to) {
-            if self.is_up(from) {
-                self.network.after(300_000, Event::Dial { from, to });
-            }
+        if !self.is_up(to) || self.network.is_parted(from, to) {
+            self.network.after(300_000, Event::Dial { from, to });
             return Ok(());
         }
         let connection = Connection(self.next_connection);
@@ -310,14 +409,14 @@ impl Simulation {
                     Node::Router(peer) => router_identity(["r1", "r2"][peer]),
                     Node::Endpoint(peer) => self.endpoints[peer].identity.clone(),
                 };
-                let now = self.now();
+                let now = self.router_now(index);
                 let Some(router) = &mut self.routers[index] else { return Ok(()) };
                 let effects = router.connected(now, connection, &[identity]);
                 self.apply_router(index, effects)
             }
             Node::Endpoint(index) => {
                 let Node::Router(router) = other else { return Ok(()) };
-                let now = self.endpoint_now();
+                let now = self.endpoint_now(index);
                 let effects = self.endpoints[index].connected(now, connection, router);
                 self.apply_endpoint(index, effects)
             }
@@ -328,10 +427,9 @@ impl Simulation {
         let number = self.next_message;
         self.next_message += 1;
         if self.down[PORTAL] {
-            self.lost_with_the_portal += 1;
             return Ok(());
         }
-        let now = self.endpoint_now();
+        let now = self.endpoint_now(PORTAL);
         let mut random = [0; 10];
         random[2..].copy_from_slice(&number.to_be_bytes());
         let id = MessageId::from_parts(now.wall, random);
@@ -348,13 +446,12 @@ impl Simulation {
         );
         // Cases of one number in two places are two cases.
         outgoing.case = case.map(|case| Bytes::from([&case[..], jurisdiction.as_bytes()].concat()));
-        outgoing.timeout_ms = SEND_TIMEOUT_MS;
-        match self.endpoints[PORTAL].core.handle_send(now, &outgoing) {
-            Ok(_) => {
-                self.open_sends += 1;
-                self.facts.sent(outgoing.case.as_deref(), id);
-            }
-            Err(_) => self.lost_with_the_portal += 1,
+        outgoing.lifetime_s = if rng.random_bool(0.2) { rng.random_range(5..60) } else { 86_400 };
+        outgoing.timeout_ms = rng.random_range(5_000..120_000);
+        if self.endpoints[PORTAL].core.handle_send(now, &outgoing).is_ok() {
+            let expires = now.wall.plus_ms(u64::from(outgoing.lifetime_s) * 1_000);
+            self.expiry.insert(id, expires);
+            self.facts.sent(outgoing.case.as_deref(), id);
         }
         let effects = self.endpoints[PORTAL].effects(now);
         self.apply_endpoint(PORTAL, effects)
@@ -362,9 +459,8 @@ impl Simulation {
 
     fn on_wake(&mut self, at: Node, incarnation: u64) -> Result<(), String> {
         match at {
-            Node::Router(usize::MAX) => self.publish(),
             Node::Router(index) => {
-                let now = self.now();
+                let now = self.router_now(index);
                 let Some(router) = &mut self.routers[index] else { return Ok(()) };
                 if router.incarnation != incarnation {
                     return Ok(());
@@ -376,7 +472,7 @@ impl Simulation {
                 if self.down[index] || self.endpoints[index].incarnation != incarnation {
                     return Ok(());
                 }
-                let now = self.endpoint_now();
+                let now = self.endpoint_now(index);
                 let effects = self.endpoints[index].woken(now);
                 self.apply_endpoint(index, effects)
             }
@@ -387,9 +483,8 @@ impl Simulation {
     fn publish(&mut self) -> Result<(), String> {
         let generation = self.table.generation() + 1;
         self.table = self.world.table(generation);
-        let now = self.now();
         for at in 0..self.routers.len() {
-            let table = Arc::clone(&self.table);
+            let (now, table) = (self.router_now(at), Arc::clone(&self.table));
             if let Some(router) = &mut self.routers[at] {
                 let effects = router.publish(now, &table);
                 self.apply_router(at, effects)?;
@@ -397,8 +492,7 @@ impl Simulation {
         }
         for at in 0..self.endpoints.len() {
             if !self.down[at] {
-                let now = self.endpoint_now();
-                let table = Arc::clone(&self.table);
+                let (now, table) = (self.endpoint_now(at), Arc::clone(&self.table));
                 let effects = self.endpoints[at].install(now, &table);
                 self.apply_endpoint(at, effects)?;
             }
@@ -406,54 +500,75 @@ impl Simulation {
         Ok(())
     }
 
-    fn on_crash(&mut self, node: Node) -> Result<(), String> {
+    fn on_crash(&mut self, node: Node, for_us: u64) -> Result<(), String> {
         if !self.is_up(node) {
             return Ok(());
         }
         match node {
-            Node::Router(index) => self.routers[index] = None,
+            Node::Router(index) => {
+                let now = self.router_now(index);
+                if let Some(router) = self.routers[index].take() {
+                    router.custody.die(now, &mut self.network.rng);
+                }
+            }
             Node::Endpoint(index) => {
                 self.down[index] = true;
                 if index == PORTAL {
-                    self.lost_with_the_portal += self.open_sends;
-                    self.open_sends = 0;
+                    self.facts.all_unordered();
                 }
             }
         }
         for connection in self.network.connections_of(node) {
             self.network.break_connection(connection);
         }
-        let back = self.network.rng.random_range(50_000..=3_000_000);
-        self.network.after(back, Event::Start { node });
+        self.network.after(for_us, Event::Start { node });
         Ok(())
     }
 
     fn on_start(&mut self, node: Node) -> Result<(), String> {
         match node {
             Node::Router(index) => {
-                let id = ["de/router/r1", "de/router/r2"][index].parse().unwrap();
-                let incarnation = self.network.now_us;
-                self.routers[index] = Some(RouterNode::new(id, &self.table, 2, incarnation));
+                self.start_router(index)?;
                 if index == 0 {
                     self.network.after(1_000, Event::Dial { from: node, to: Node::Router(1) });
                 }
+                Ok(())
             }
-            Node::Endpoint(index) => {
-                let old = &mut self.endpoints[index];
-                let disk = std::mem::take(&mut old.disk);
-                let routers = ["de/router/r1".parse().unwrap(), "de/router/r2".parse().unwrap()];
-                let (id, identity, incarnation) = (old.id.clone(), old.identity.clone(), old.incarnation + 1);
-                let seed = self.plan.seed ^ index as u64;
-                self.endpoints[index] =
-                    EndpointNode::new(&self.world, &id, &identity, &routers, disk, incarnation, seed);
-                self.down[index] = false;
-                let now = self.endpoint_now();
-                let table = Arc::clone(&self.table);
-                let effects = self.endpoints[index].install(now, &table);
-                self.apply_endpoint(index, effects)?;
-                self.network.after(1_000, Event::Dial { from: node, to: Node::Router(home(index)) });
-            }
+            Node::Endpoint(index) => self.start_endpoint(index),
         }
+    }
+
+    fn start_router(&mut self, at: usize) -> Result<(), String> {
+        let now = self.router_now(at);
+        let mut router = RouterNode::new(
+            &RouterSetup {
+                world: &self.world,
+                id: &self.router_ids[at],
+                table: &self.table,
+                disk: &self.disks[at],
+                incarnation: self.network.now_us + 1,
+                credit: self.credit,
+                seed: self.network.rng.random(),
+            },
+            now,
+        );
+        let effects = router.begin(now);
+        self.routers[at] = Some(router);
+        self.apply_router(at, effects)
+    }
+
+    fn start_endpoint(&mut self, at: usize) -> Result<(), String> {
+        let old = &mut self.endpoints[at];
+        let disk = std::mem::take(&mut old.disk);
+        let (id, identity, incarnation) = (old.id.clone(), old.identity.clone(), old.incarnation + 1);
+        let seed = self.plan.seed ^ at as u64;
+        self.endpoints[at] = EndpointNode::new(&self.world, &id, &identity, &self.router_ids, disk, incarnation, seed);
+        self.down[at] = false;
+        let (now, table) = (self.endpoint_now(at), Arc::clone(&self.table));
+        let mut effects = self.endpoints[at].install(now, &table);
+        effects.extend(self.endpoints[at].recover(now));
+        self.apply_endpoint(at, effects)?;
+        self.network.after(1_000, Event::Dial { from: Node::Endpoint(at), to: Node::Router(self.home(at)) });
         Ok(())
     }
 
@@ -468,6 +583,13 @@ impl Simulation {
                     self.network.break_connection(connection);
                 }
                 RouterEffect::Close { why, .. } => return Err(format!("router {at} closed a link: {why}")),
+                RouterEffect::Wrong(what) => return Err(what),
+                RouterEffect::Spool => {
+                    let incarnation = self.routers[at].as_ref().map_or(0, |router| router.incarnation);
+                    let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
+                    self.network.after(after, Event::Spooled { at, incarnation });
+                }
+                RouterEffect::Alarm(alarm) => self.on_alarm(at, &alarm),
             }
         }
         if let Some(router) = &self.routers[at]
@@ -495,11 +617,22 @@ impl Simulation {
                     let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
                     self.network.after(after, Event::Journalled { at, incarnation, delivery });
                 }
+                EndpointEffect::Store(number) => {
+                    let incarnation = self.endpoints[at].incarnation;
+                    let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
+                    self.network.after(after, Event::Stored { at, incarnation, number });
+                }
+                EndpointEffect::Accepted(id) => {
+                    let expires = self.expiry.get(&id).copied().unwrap_or(UnixMs(u64::MAX));
+                    self.facts.accepted(id, expires);
+                }
+                EndpointEffect::NotAccepted(why) => return Err(format!("the outbox refused a message: {why}")),
+                EndpointEffect::Stage(outcome) => self.on_stage(&outcome)?,
+                EndpointEffect::OrderEnded(case) => self.facts.order_ended(case),
                 EndpointEffect::Deliver(delivery) => self.on_delivery(at, &delivery)?,
-                EndpointEffect::Finished(ticket, outcome) => {
-                    let (incarnation, sender) = (self.endpoints[at].incarnation, self.endpoints[at].id.clone());
-                    self.facts.finished(incarnation, ticket, &outcome, &sender, &self.endpoints)?;
-                    self.open_sends = self.open_sends.saturating_sub(1);
+                EndpointEffect::Finished(_, outcome) => {
+                    let sender = self.endpoints[at].id.clone();
+                    self.facts.finished(&outcome, &sender, &self.endpoints)?;
                 }
                 EndpointEffect::InvalidReceipt(why) => return Err(format!("an honest receipt did not verify: {why}")),
             }
@@ -516,8 +649,7 @@ impl Simulation {
     /// The application thinks for a while, rejects some, and sometimes hangs for good.
     fn on_delivery(&mut self, at: usize, delivery: &Delivery) -> Result<(), String> {
         debug_assert!(AUTHORITIES.contains(&at), "the portal is responsible for nothing");
-        let message = &delivery.message;
-        self.facts.handed_over(&self.endpoints[at], &message.sender, message.id, message.case.as_deref())?;
+        self.facts.handed_over(&self.endpoints[at], delivery)?;
         let rng = &mut self.network.rng;
         let verdict = if rng.random_bool(0.1) {
             Verdict::Reject { code: Code(1_000), problem: Some("form 7b is missing".to_owned()) }
@@ -534,6 +666,40 @@ impl Simulation {
         Ok(())
     }
 
+    /// A receipt *custody* is true when it arrives.
+    fn on_stage(&mut self, outcome: &SendOutcome) -> Result<(), String> {
+        if outcome.outcome != FinalOutcome::Custody {
+            return Ok(());
+        }
+        self.facts.custodies += 1;
+        let issuer = outcome.issuer.as_ref().map(ToString::to_string).unwrap_or_default();
+        let at = self.router_ids.iter().position(|id| id.as_str() == issuer);
+        let sender = self.endpoints[PORTAL].id.clone();
+        match at.and_then(|at| self.routers[at].as_mut()) {
+            Some(router) if !router.custody.holds(&sender, outcome.id) => {
+                Err(format!("{issuer} signed custody of {} and does not hold it", outcome.id))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An operator restarts a router whose custody has stopped.
+    fn on_alarm(&mut self, at: usize, alarm: &CustodyAlarm) {
+        match alarm {
+            CustodyAlarm::Stopped { .. } => {
+                let after = self.network.rng.random_range(1_000_000..5_000_000);
+                self.network.after(after, Event::Crash { node: Node::Router(at), for_us: 100_000 });
+            }
+            CustodyAlarm::Damaged { .. } | CustodyAlarm::Unreadable { .. } => self.damaged += 1,
+            CustodyAlarm::NoKey => {}
+        }
+    }
+
+    /// The router an endpoint dials.
+    fn home(&self, endpoint: usize) -> usize {
+        if endpoint == PORTAL { self.portal_home } else { usize::from(endpoint == 1) }
+    }
+
     fn is_up(&self, node: Node) -> bool {
         match node {
             Node::Router(index) => self.routers[index].is_some(),
@@ -542,10 +708,8 @@ impl Simulation {
     }
 }
 
-/// The router an endpoint dials.
-fn home(endpoint: usize) -> usize {
-    usize::from(endpoint == 1)
-}
+/// Steps kept to be shown when something breaks.
+const TRACE: usize = 60;
 
 fn describe(event: &Event) -> String {
     match event {

@@ -160,6 +160,12 @@ impl Custody {
         self.loaded.insert(record, loaded);
         if !waits {
             self.drop_loaded(&queue, record);
+        } else if self.let_go_if_unqueued(record)
+            && let Some(state) = self.queues.get_mut(&queue)
+        {
+            // The window may have been read past it meanwhile.
+            state.cursor = None;
+            state.end = false;
         }
         for (follower, _) in next {
             self.release(&queue, follower);

@@ -288,9 +288,10 @@ impl Custody {
             state.cursor = Some(last.record);
         }
         for stored in found {
-            if !self.loaded.contains_key(&stored.record)
-                && let Some((record, loaded)) = self.load(stored)
-            {
+            let record = stored.record;
+            // It may be in memory already: under way when the window was let go, or loaded to be judged.
+            let held = self.loaded.remove(&record).map(|loaded| (record, loaded));
+            if let Some((record, loaded)) = held.or_else(|| self.load(stored)) {
                 self.insert_loaded(queue, record, loaded);
             }
         }
@@ -299,8 +300,9 @@ impl Custody {
 
     pub(super) fn insert_loaded(&mut self, queue: &Queue, record: RecordId, mut loaded: Loaded) {
         if let Some(state) = self.queues.get_mut(queue) {
-            state.insert(record, &mut loaded);
-            self.loaded_bytes += loaded.bytes();
+            if state.insert(record, &mut loaded) {
+                self.loaded_bytes += loaded.bytes();
+            }
             self.loaded.insert(record, loaded);
         }
     }

@@ -312,13 +312,12 @@ impl Custody {
         }
     }
 
-    /// A record that was loaded to be judged and is in no window need not stay.
-    pub(super) fn let_go_if_unqueued(&mut self, record: RecordId) {
-        let Some(loaded) = self.loaded.get(&record) else { return };
+    /// A record that was loaded to be judged and is in no window need not stay. True: it went.
+    pub(super) fn let_go_if_unqueued(&mut self, record: RecordId) -> bool {
+        let Some(loaded) = self.loaded.get(&record) else { return false };
         let queued = self.queues.get(&loaded.head.queue).is_some_and(|state| state.window.contains(&record));
-        if !queued && !loaded.any(Step::Ending) && !loaded.any(Step::Flying) {
-            self.loaded.remove(&record);
-        }
+        let idle = !queued && !loaded.any(Step::Ending) && !loaded.any(Step::Flying);
+        idle && self.loaded.remove(&record).is_some()
     }
 }
 

@@ -143,10 +143,10 @@ impl Default for QueueState {
 }
 
 impl QueueState {
-    /// Takes a record into the window; entries behind an unfinished one of their case are held.
-    pub fn insert(&mut self, record: RecordId, loaded: &mut Loaded) {
+    /// Takes a record into the window; entries behind an unfinished one of their case are held. False: it is in it already.
+    pub fn insert(&mut self, record: RecordId, loaded: &mut Loaded) -> bool {
         if !self.window.insert(record) {
-            return;
+            return false;
         }
         self.bytes += loaded.bytes();
         for position in 0..loaded.steps.len() {
@@ -164,6 +164,7 @@ impl QueueState {
         if loaded.any(Step::Ready) {
             self.ready.insert(record);
         }
+        true
     }
 
     /// Takes a record out of the window.
@@ -275,3 +276,87 @@ impl Queues {
 const FIRST_FLYING: u64 = 256;
 /// Entries under way however busy the recipient is.
 const LEAST_FLYING: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use kernpost_codecs::digest::Digest;
+    use kernpost_codecs::{Class, MessageId, UnixMs};
+
+    use super::super::spool::{HeadEntry, Kind};
+    use super::*;
+
+    fn queue() -> Queue {
+        Queue { waits_for: Arc::from(["de/city".parse().unwrap()]), class: Class::Bulk }
+    }
+
+    /// A record with one message of each of these cases; 0: none.
+    fn record(cases: &[u8]) -> Loaded {
+        let entry = |(index, case): (usize, &u8)| HeadEntry {
+            index: u16::try_from(index).unwrap(),
+            sender: "de/portal".parse().unwrap(),
+            message: MessageId([*case; 16]),
+            leaf: Digest([0; 32]),
+            expires: UnixMs(1),
+            case: (*case > 0).then(|| Arc::from([*case])),
+            cost: 100,
+            state: EntryState::Waiting,
+        };
+        let entries = cases.iter().enumerate().map(entry).collect();
+        let head = Head { kind: Kind::Messages, queue: queue(), taken: UnixMs(0), due: UnixMs(1), entries };
+        Loaded::new(head, None, false)
+    }
+
+    fn ready(loaded: &Loaded) -> Vec<usize> {
+        loaded.positions(Step::Ready).collect()
+    }
+
+    #[test]
+    fn of_a_case_only_the_first_unfinished_message_may_leave() {
+        let mut state = QueueState::default();
+        let (mut first, mut second) = (record(&[1, 0, 2]), record(&[2, 1]));
+        state.insert(RecordId(1), &mut first);
+        state.insert(RecordId(2), &mut second);
+        assert_eq!((ready(&first), ready(&second)), (vec![0, 1, 2], vec![]));
+        assert_eq!(state.ready.iter().copied().collect::<Vec<_>>(), [RecordId(1)]);
+        assert_eq!(state.leave_case(RecordId(1), 0, &first), Some((RecordId(2), 1)));
+        assert!(state.may_leave(RecordId(2), 1, &second));
+        assert!(!state.may_leave(RecordId(2), 0, &second));
+    }
+
+    #[test]
+    fn a_record_read_again_behind_a_later_one_still_goes_first_in_its_case() {
+        let mut state = QueueState::default();
+        let mut later = record(&[1]);
+        state.insert(RecordId(5), &mut later);
+        let mut earlier = record(&[1]);
+        state.insert(RecordId(3), &mut earlier);
+        assert!(state.may_leave(RecordId(3), 0, &earlier));
+        assert!(!state.may_leave(RecordId(5), 0, &later));
+    }
+
+    #[test]
+    fn a_record_that_leaves_the_window_takes_its_bytes_and_cases_with_it() {
+        let mut state = QueueState::default();
+        let (mut first, mut second) = (record(&[1]), record(&[1]));
+        state.insert(RecordId(1), &mut first);
+        state.insert(RecordId(2), &mut second);
+        state.remove(RecordId(1), &first);
+        assert_eq!(state.bytes, 100);
+        assert!(state.may_leave(RecordId(2), 0, &second));
+    }
+
+    #[test]
+    fn a_queue_is_known_by_every_endpoint_it_waits_for_and_urgent_ones_come_first() {
+        let mut queues = Queues::default();
+        let city: EndpointId = "de/city".parse().unwrap();
+        let urgent = Queue { class: Class::Urgent, ..queue() };
+        assert!(queues.open(&queue()).1);
+        assert!(queues.open(&urgent).1);
+        assert!(!queues.open(&urgent).1);
+        assert_eq!(queues.of(&city), [urgent.clone(), queue()]);
+        assert!(queues.close(&urgent));
+        assert_eq!(queues.of(&city), [queue()]);
+    }
+}

@@ -235,9 +235,7 @@ impl Engine {
         let mut bytes = BytesMut::new();
         frame.encode_relabelled(labels, &mut bytes);
         self.outputs.push_back(EngineOutput::Frame { link, lane: LaneKind::Settlement, bytes: bytes.freeze() });
-        if !mutant::is(Mutant::CreditLeak) {
-            self.note_credit(link);
-        }
+        self.note_credit(link);
     }
 
     fn some_receipts_here(
