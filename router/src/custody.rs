@@ -106,8 +106,7 @@ impl CustodyThreads {
         let store = FjallStore::open(&section.folder, &section.store()).map_err(SpoolError::from)?;
         let spool = Spool::open(store, masters, clock.now().wall, Box::new(fill_random))?;
         let no_thread = |what| move |source| StartError::Thread { what, source };
-        let (spool, spool_thread) =
-            spool_thread::spawn(spool, &section.folder, clock).map_err(no_thread("the spool's thread"))?;
+        let (spool, spool_thread) = spool_thread::spawn(spool, clock).map_err(no_thread("the spool's thread"))?;
         let (acts, acts_taken) = mpsc::channel(ACTS);
         let observed = Arc::clone(observed);
         let parts =
@@ -153,7 +152,7 @@ async fn run(parts: CustodyParts) {
     let mut task = Task { custody, workers, commands, observed, clock };
     let mut publishing = tokio::time::interval(PUBLISHING);
     publishing.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut crossings, mut answered) = (Vec::new(), Vec::new());
+    let (mut settled, mut handed_over, mut answered) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let deadline = task.custody.poll_deadline();
         let wake = Instant::from_std(clock.instant(deadline.unwrap_or_default()));
@@ -169,13 +168,13 @@ async fn run(parts: CustodyParts) {
                 }
                 task.take_answers(&mut answered);
             }
-            _ = settlements.recv_many(&mut crossings, TURN) => {
+            _ = settlements.recv_many(&mut settled, TURN) => {
                 task.take_events(None, &mut events);
-                task.take_crossings(&mut crossings);
+                task.take_crossings(&mut settled);
             }
-            _ = entries.recv_many(&mut crossings, TURN) => {
+            _ = entries.recv_many(&mut handed_over, TURN) => {
                 task.take_events(None, &mut events);
-                task.take_crossings(&mut crossings);
+                task.take_crossings(&mut handed_over);
             }
             Some(act) = acts.recv() => {
                 let now = clock.now();

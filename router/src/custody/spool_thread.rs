@@ -4,9 +4,8 @@
 //! everything that arrived while the one before was under way. Nothing is timed: an idle spool adds no delay.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
-use kernpost_router_core::custody::spool::{SpoolEvent, SpoolIntent, SpoolRead, Totals};
+use kernpost_router_core::custody::spool::{SpoolEvent, SpoolIntent, SpoolRead};
 use kernpost_spool::{FjallStore, Spool};
 use tokio::sync::mpsc;
 
@@ -40,21 +39,16 @@ const BATCH_BYTES: usize = 16 << 20;
 ///
 /// # Errors
 /// The thread cannot be had.
-pub fn spawn(
-    spool: Spool<FjallStore>,
-    folder: &Path,
-    clock: Clock,
-) -> io::Result<(SpoolHandle, std::thread::JoinHandle<()>)> {
+pub fn spawn(spool: Spool<FjallStore>, clock: Clock) -> io::Result<(SpoolHandle, std::thread::JoinHandle<()>)> {
     let (commands, inputs) = mpsc::unbounded_channel();
     let (outputs, events) = mpsc::unbounded_channel();
-    let thread = SpoolThread { spool, folder: folder.to_owned(), clock, outputs };
+    let thread = SpoolThread { spool, clock, outputs };
     let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || thread.run(inputs))?;
     Ok((SpoolHandle { commands, events }, thread))
 }
 
 struct SpoolThread {
     spool: Spool<FjallStore>,
-    folder: PathBuf,
     clock: Clock,
     outputs: mpsc::UnboundedSender<SpoolEvent>,
 }
@@ -99,23 +93,9 @@ impl SpoolThread {
     }
 
     fn answer(&self, answers: Vec<SpoolEvent>) {
-        for mut answer in answers {
-            match &mut answer {
-                SpoolEvent::Started { totals, .. }
-                | SpoolEvent::Committed { totals, .. }
-                | SpoolEvent::DueRead { totals, .. } => totals.free_bytes = self.free_bytes(totals),
-                _ => {}
-            }
+        for answer in answers {
             // Custody has ended: nobody needs the answer.
             let _ = self.outputs.send(answer);
-        }
-    }
-
-    /// What the file system has left for this user. Unknown counts as before.
-    fn free_bytes(&self, totals: &Totals) -> u64 {
-        match rustix::fs::statvfs(&self.folder) {
-            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-            Err(_) => totals.free_bytes,
         }
     }
 }

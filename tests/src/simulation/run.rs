@@ -326,7 +326,7 @@ impl Simulation {
             DiskFault::FlipBody => drop(disk.flip_any_bit(Space::Records)),
             DiskFault::FlipHead => drop(disk.flip_any_bit(Space::Heads)),
             DiskFault::CommitLost => disk.fail_next_commit(CommitFault::Lost),
-            DiskFault::CommitUnclear => disk.fail_next_commit(CommitFault::Kept),
+            DiskFault::CommitUnclear => disk.fail_next_commit(CommitFault::KeptThoughFailed),
             DiskFault::Full => disk.fill_at(Some(0)),
             DiskFault::Room => disk.fill_at(None),
         }
@@ -675,11 +675,11 @@ impl Simulation {
         let issuer = outcome.issuer.as_ref().map(ToString::to_string).unwrap_or_default();
         let at = self.router_ids.iter().position(|id| id.as_str() == issuer);
         let sender = self.endpoints[PORTAL].id.clone();
-        match at.and_then(|at| self.routers[at].as_mut()) {
-            Some(router) if !router.custody.holds(&sender, outcome.id) => {
-                Err(format!("{issuer} signed custody of {} and does not hold it", outcome.id))
-            }
-            _ => Ok(()),
+        let Some(router) = at.and_then(|at| self.routers[at].as_mut()) else { return Ok(()) };
+        if router.custody.holds(&sender, outcome.id) {
+            Ok(())
+        } else {
+            Err(format!("{issuer} signed custody of {} and does not hold it", outcome.id))
         }
     }
 
