@@ -108,6 +108,11 @@ impl Store for RedbStore {
     fn disk_bytes(&self) -> u64 {
         self.file.metadata().map_or(u64::MAX, |about| about.len())
     }
+
+    /// Not compared.
+    fn free_bytes(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 fn table(space: Space) -> TableDefinition<'static, &'static [u8], &'static [u8]> {

@@ -117,6 +117,11 @@ impl Store for FjallStore {
     fn disk_bytes(&self) -> u64 {
         self.database.disk_space().unwrap_or(u64::MAX)
     }
+
+    /// What the file system leaves to users that are not root.
+    fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(&self.folder).map_or(0, |about| about.f_bavail.saturating_mul(about.f_frsize))
+    }
 }
 
 impl std::fmt::Debug for FjallStore {

@@ -69,6 +69,10 @@ impl Store for MemoryStore {
     fn disk_bytes(&self) -> u64 {
         self.disk.bytes()
     }
+
+    fn free_bytes(&self) -> u64 {
+        self.disk.free_bytes()
+    }
 }
 
 impl Drop for MemoryStore {

@@ -49,4 +49,7 @@ pub trait Store: Send {
     /// Bytes occupied on disk, with what is deleted but not yet reclaimed; `u64::MAX` when that cannot be found out, so
     /// that watermarks stop what depends on it.
     fn disk_bytes(&self) -> u64;
+
+    /// Bytes that can still be written, of the disk or of a quota; 0 when that cannot be found out.
+    fn free_bytes(&self) -> u64;
 }

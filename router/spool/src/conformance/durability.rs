@@ -27,9 +27,9 @@ pub(super) fn a_committed_batch_survives(rig: &mut impl Rig) {
     for n in 0..8_u8 {
         let mut store = rig.open();
         for earlier in 0..n {
-            assert_eq!(get(&store, Space::Archive, &[earlier]).as_deref(), Some(&[earlier][..]), "after {n} crashes");
+            assert_eq!(get(&store, Space::Due, &[earlier]).as_deref(), Some(&[earlier][..]), "after {n} crashes");
         }
-        put(&mut store, Space::Archive, &[n], &[n]);
+        put(&mut store, Space::Due, &[n], &[n]);
         rig.die(store);
     }
 }

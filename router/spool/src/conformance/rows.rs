@@ -115,12 +115,12 @@ pub(super) fn too_large_is_refused_alone(rig: &mut impl Rig) {
         [(vec![], vec![]), (vec![1; MAX_KEY_BYTES + 1], vec![]), (vec![1], vec![0; MAX_VALUE_BYTES + 1])]
     {
         let mut batch = Batch::new();
-        batch.put(Space::Late, &b"beside it"[..], &b"1"[..]);
-        batch.put(Space::Late, key, value);
+        batch.put(Space::Queues, &b"beside it"[..], &b"1"[..]);
+        batch.put(Space::Queues, key, value);
         assert!(matches!(store.commit(&batch), Err(StoreError::Oversized { .. })));
-        assert_eq!(get(&store, Space::Late, b"beside it"), None, "nothing of a refused batch is there");
+        assert_eq!(get(&store, Space::Queues, b"beside it"), None, "nothing of a refused batch is there");
     }
-    put(&mut store, Space::Late, b"next", b"1");
+    put(&mut store, Space::Queues, b"next", b"1");
 }
 
 pub(super) fn disk_bytes_grow(rig: &mut impl Rig) {

@@ -71,7 +71,7 @@ fn three_commits(folder: &mut Folder) -> [u64; 3] {
     let mut store = folder.open();
     [1, 2, 3].map(|n: u8| {
         let mut batch = Batch::new();
-        batch.put(Space::Archive, vec![n], vec![n; 100]);
+        batch.put(Space::Due, vec![n], vec![n; 100]);
         store.commit(&batch).unwrap();
         folder.journal().1
     })
@@ -95,7 +95,7 @@ fn a_flipped_bit_in_the_middle_of_the_journal_never_loses_batches_silently() {
             Err(StoreError::Open { .. }) => {}
             Err(other) => panic!("byte {at}: {other}"),
             Ok(store) => {
-                let there = |n: u8| store.get(Space::Archive, &[n]).unwrap() == Some(vec![n; 100].into());
+                let there = |n: u8| store.get(Space::Due, &[n]).unwrap() == Some(vec![n; 100].into());
                 assert!(there(1) && there(2) && there(3), "byte {at}: opened, and a batch is missing");
             }
         }
@@ -112,8 +112,8 @@ fn a_damaged_journal_opens_when_someone_decided_so() {
     let refused = FjallStore::open(folder.0.path(), &small()).unwrap_err().to_string();
     assert!(refused.contains("damaged at byte") && refused.contains("accept_damaged_journal"), "{refused}");
     let store = FjallStore::open(folder.0.path(), &FjallOptions { accept_damaged_journal: true, ..small() }).unwrap();
-    assert!(store.get(Space::Archive, &[1]).unwrap().is_some());
-    assert!(store.get(Space::Archive, &[3]).unwrap().is_none());
+    assert!(store.get(Space::Due, &[1]).unwrap().is_some());
+    assert!(store.get(Space::Due, &[3]).unwrap().is_none());
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn a_torn_tail_is_cut_off_without_a_word() {
     let (path, _) = folder.journal();
     File::options().write(true).open(&path).unwrap().set_len((second + third) / 2).unwrap();
     let store = folder.open();
-    assert!(store.get(Space::Archive, &[2]).unwrap().is_some());
-    assert!(store.get(Space::Archive, &[3]).unwrap().is_none());
+    assert!(store.get(Space::Due, &[2]).unwrap().is_some());
+    assert!(store.get(Space::Due, &[3]).unwrap().is_none());
 }
 
 /// Record values after a flush, in blob files.

@@ -197,6 +197,11 @@ impl SimDisk {
         self.inner().rows.bytes()
     }
 
+    pub(super) fn free_bytes(&self) -> u64 {
+        let inner = self.inner();
+        inner.capacity.map_or(u64::MAX, |most| most.saturating_sub(inner.rows.bytes()))
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

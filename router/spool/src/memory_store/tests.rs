@@ -76,6 +76,10 @@ impl Store for Hasty {
     fn disk_bytes(&self) -> u64 {
         self.0.disk_bytes()
     }
+
+    fn free_bytes(&self) -> u64 {
+        self.0.free_bytes()
+    }
 }
 
 struct HastyRig(Sound);
@@ -164,6 +168,7 @@ fn a_full_disk_says_so_and_keeps_what_it_has() {
     let mut store = MemoryStore::open(&disk).unwrap();
     store.commit(&row("a", "1")).unwrap();
     disk.fill_at(Some(3));
+    assert_eq!(store.free_bytes(), 1);
     assert!(matches!(store.commit(&row("b", "22")), Err(StoreError::Full { .. })));
     assert!(there(&store, "a"));
 }

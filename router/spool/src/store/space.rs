@@ -14,12 +14,12 @@ pub enum Space {
     Heads,
     /// Messages by lookup key.
     Messages,
-    /// Order of delivery.
+    /// Records that wait, by queue and age.
     Queue,
-    /// Late receipts not yet noted.
-    Late,
-    /// Final outcomes, kept for their retention.
-    Archive,
+    /// What the queues are called.
+    Queues,
+    /// When somebody has to look at a record again.
+    Due,
     /// Rows found damaged, for people to look at.
     Quarantine,
     /// Administrative acts.
@@ -35,8 +35,8 @@ impl Space {
         Self::Heads,
         Self::Messages,
         Self::Queue,
-        Self::Late,
-        Self::Archive,
+        Self::Queues,
+        Self::Due,
         Self::Quarantine,
         Self::Audit,
     ];
@@ -51,8 +51,8 @@ impl Space {
             Self::Heads => "heads",
             Self::Messages => "messages",
             Self::Queue => "queue",
-            Self::Late => "late",
-            Self::Archive => "archive",
+            Self::Queues => "queues",
+            Self::Due => "due",
             Self::Quarantine => "quarantine",
             Self::Audit => "audit",
         }
@@ -68,8 +68,8 @@ impl Space {
             Self::Heads => 3,
             Self::Messages => 4,
             Self::Queue => 5,
-            Self::Late => 6,
-            Self::Archive => 7,
+            Self::Queues => 6,
+            Self::Due => 7,
             Self::Quarantine => 8,
             Self::Audit => 9,
         }
