@@ -2,6 +2,7 @@
 //!
 //! [`store`] is the contract of a storage library, [`fjall_store`] the one in use, [`memory_store`] a faulty disk for
 //! simulations, `conformance` the suite all of them pass. [`seal`] encrypts every row; [`keys`] says with what.
+//! [`spool`] carries out over them what custody asks.
 //! Nothing here reads a clock or draws randomness: callers give both.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may"))]
 
@@ -11,9 +12,11 @@ pub mod fjall_store;
 pub mod keys;
 pub mod memory_store;
 pub mod seal;
+pub mod spool;
 pub mod store;
 
 pub use fjall_store::{FjallOptions, FjallStore};
 pub use keys::{MasterKey, MasterKeys};
 pub use seal::{SealError, Vault};
+pub use spool::{Spool, SpoolError};
 pub use store::{Batch, Space, Store, StoreError};

@@ -6,6 +6,7 @@
 
 mod error;
 mod segment;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -194,21 +195,80 @@ impl Vault {
         Ok(wrapped)
     }
 
-    /// The key under which a message is found without being named: 16 bytes of HMAC-SHA256 over id and sender.
+    /// The key under which a message is found without being named: 16 bytes of HMAC-SHA256.
+    ///
+    /// # Errors
+    /// As [`index_key`](Self::index_key).
+    pub fn lookup_key(&self, sender: &EndpointId, message: MessageId) -> Result<[u8; 16], SealError> {
+        self.index_key(b"message", &[&message.0, sender.as_str().as_bytes()])
+    }
+
+    /// A key for an index that names nobody: 16 bytes of HMAC-SHA256 over the parts, of which only the last may vary in length.
     ///
     /// # Errors
     /// [`SealError::Damaged`] when the secret was lost; [`SealError::Exhausted`] when no segment has ever begun.
-    pub fn lookup_key(&self, sender: &EndpointId, message: MessageId) -> Result<[u8; 16], SealError> {
-        let missing = || match self.lost.contains(&LOOKUP) {
+    pub fn index_key(&self, purpose: &[u8], parts: &[&[u8]]) -> Result<[u8; 16], SealError> {
+        let (_, key) = self.lookup()?;
+        let mut context = hmac::Context::with_key(key);
+        context.update(&[u8::try_from(purpose.len()).unwrap_or(u8::MAX)]);
+        context.update(purpose);
+        for part in parts {
+            context.update(part);
+        }
+        context.sign().as_ref().first_chunk().copied().ok_or(SealError::Crypto)
+    }
+
+    /// Seals a value that outlives segments, so that it keeps none of them alive: names of queues, the audit log.
+    ///
+    /// # Errors
+    /// As [`index_key`](Self::index_key), and [`SealError::Crypto`].
+    pub fn seal_standing(
+        &self,
+        row: Row<'_>,
+        plain: &[u8],
+        random: &mut impl FnMut(&mut [u8]),
+    ) -> Result<Bytes, SealError> {
+        standing::seal(&self.lookup()?.0, row, plain, random)
+    }
+
+    /// The value that was sealed standing for this row.
+    ///
+    /// # Errors
+    /// [`SealError::Damaged`].
+    pub fn unseal_standing(&self, row: Row<'_>, sealed: &[u8]) -> Result<Bytes, SealError> {
+        standing::unseal(&self.lookup()?.0, row, sealed).ok_or_else(|| SealError::damaged(row))
+    }
+
+    /// Replaces a lost secret of the lookup keys. Every index made with it has to be made again, and what was sealed
+    /// standing cannot be read any more.
+    ///
+    /// # Errors
+    /// [`SealError::Crypto`].
+    pub fn renew_lookup(&mut self, random: &mut impl FnMut(&mut [u8]), batch: &mut Batch) -> Result<(), SealError> {
+        let secret = wrap::fresh(random);
+        wrap::write(LOOKUP, &secret, self.masters.current(), random, batch)?;
+        self.lookup = Some(with_lookup_key(secret));
+        self.lost.retain(|number| *number != LOOKUP);
+        Ok(())
+    }
+
+    /// Whether the secret of the lookup keys was lost.
+    #[must_use]
+    pub fn lost_lookup(&self) -> bool {
+        self.lost.contains(&LOOKUP)
+    }
+
+    /// Whether no segment has ever begun: the spool is new.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.highest == 0
+    }
+
+    fn lookup(&self) -> Result<&(Secret, hmac::Key), SealError> {
+        self.lookup.as_ref().ok_or_else(|| match self.lost_lookup() {
             true => SealError::Damaged { space: Space::Segments, key: Bytes::copy_from_slice(&LOOKUP.to_be_bytes()) },
             false => SealError::Exhausted,
-        };
-        let (_, key) = self.lookup.as_ref().ok_or_else(missing)?;
-        let mut context = hmac::Context::with_key(key);
-        context.update(&message.0);
-        context.update(sender.as_str().as_bytes());
-        let tag = context.sign();
-        tag.as_ref().first_chunk().copied().ok_or(SealError::Crypto)
+        })
     }
 }
 

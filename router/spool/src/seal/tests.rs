@@ -242,3 +242,39 @@ fn a_lookup_key_depends_on_sender_message_and_spool() {
     assert_ne!(key(&first, "de/portal", 1), key(&first, "de/other", 1));
     assert_ne!(key(&first, "de/portal", 1), key(&second, "de/portal", 1));
 }
+
+#[test]
+fn a_standing_value_outlives_segments_and_notices_damage() {
+    let (_, mut store) = store();
+    let mut vault = begun(&mut store, only(1), 1);
+    let sealed = vault.seal_standing(ROW, b"name", &mut random(3)).unwrap();
+    let mut batch = Batch::new();
+    vault.begin_segment(NOW, &mut random(2), &mut batch).unwrap();
+    vault.destroy(1, &mut batch).unwrap();
+    store.commit(&batch).unwrap();
+    let vault = Vault::open(&store, only(1)).unwrap();
+    assert_eq!(vault.unseal_standing(ROW, &sealed).unwrap(), "name");
+    let other = Row { key: b"record 2", ..ROW };
+    assert_eq!(vault.unseal_standing(other, &sealed), Err(SealError::damaged(other)));
+    for bit in 0..sealed.len() * 8 {
+        let mut flipped = sealed.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(vault.unseal_standing(ROW, &flipped), Err(SealError::damaged(ROW)), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_lost_lookup_secret_can_be_replaced() {
+    let (disk, mut store) = store();
+    begun(&mut store, only(1), 1);
+    disk.forget(Space::Segments, &[0; 4], &[0, 0, 0, 1]);
+    disk.forget(Space::Meta, b"segment \0\0\0\0", b"segment \0\0\0\x01");
+    let mut vault = Vault::open(&store, only(1)).unwrap();
+    assert!(vault.lost_lookup());
+    let mut batch = Batch::new();
+    vault.renew_lookup(&mut random(2), &mut batch).unwrap();
+    store.commit(&batch).unwrap();
+    let again = Vault::open(&store, only(1)).unwrap();
+    let message = MessageId([1; 16]);
+    assert_eq!(again.lookup_key(&portal(), message).unwrap(), vault.lookup_key(&portal(), message).unwrap());
+}

@@ -1,0 +1,167 @@
+//! What becomes durable together, and what does a row hold in the middle of it?
+//!
+//! Intents of one group see each other's changes. Every sealed row is counted to its segment here, when it is put and when it
+//! goes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kernpost_router_core::custody::spool::{RecordId, Repeat};
+
+use super::Spool;
+use super::layout::{self, QueueHash};
+use crate::seal::{Row, SealError, Vault};
+use crate::store::{Batch, Space, Store, StoreError};
+
+/// A batch under way.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) batch: Batch,
+    /// Rows changed in it; `None` was deleted. Values are shared with the batch.
+    changed: BTreeMap<(Space, Bytes), Option<Bytes>>,
+    pub(super) intents: usize,
+    pub(super) repeats: Vec<Repeat>,
+}
+
+impl Group {
+    pub(super) fn put(&mut self, space: Space, key: impl Into<Bytes>, value: Bytes) {
+        let key = key.into();
+        self.changed.insert((space, key.clone()), Some(value.clone()));
+        self.batch.put(space, key, value);
+    }
+
+    pub(super) fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
+        let key = key.into();
+        self.changed.insert((space, key.clone()), None);
+        self.batch.delete(space, key);
+    }
+}
+
+/// What is known of a row that is about to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Before {
+    /// There is none.
+    Absent,
+    /// There is one; it cannot be read.
+    Damaged {
+        /// The segment it says it is in.
+        segment: Option<u32>,
+    },
+    /// What it holds.
+    Value {
+        /// The segment it is in.
+        segment: u32,
+        /// Unsealed.
+        plain: Bytes,
+    },
+}
+
+impl Before {
+    pub(super) fn plain(&self) -> Option<&Bytes> {
+        match self {
+            Self::Value { plain, .. } => Some(plain),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn segment(&self) -> Option<u32> {
+        match self {
+            Self::Absent => None,
+            Self::Damaged { segment } => *segment,
+            Self::Value { segment, .. } => Some(*segment),
+        }
+    }
+}
+
+impl<S: Store> Spool<S> {
+    /// A row as the group leaves it until now.
+    pub(super) fn raw(&self, group: &Group, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        match group.changed.get(&(space, Bytes::copy_from_slice(key))) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.store.get(space, key),
+        }
+    }
+
+    pub(super) fn before(&self, group: &Group, row: Row<'_>) -> Before {
+        match self.raw(group, row.space, row.key) {
+            Ok(None) => Before::Absent,
+            Ok(Some(sealed)) => match (Vault::segment_of(&sealed), self.vault.unseal(row, &sealed)) {
+                (Some(segment), Ok(plain)) => Before::Value { segment, plain },
+                (segment, _) => Before::Damaged { segment },
+            },
+            Err(_) => Before::Damaged { segment: None },
+        }
+    }
+
+    /// Seals a row; `before` is the segment of what it replaces. The segment it is in now.
+    pub(super) fn put_sealed(
+        &mut self,
+        group: &mut Group,
+        row: Row<'_>,
+        plain: &[u8],
+        before: Option<u32>,
+    ) -> Result<u32, SealError> {
+        self.ensure_segment(group)?;
+        let sealed = self.vault.seal(row, plain)?;
+        let segment = Vault::segment_of(&sealed).ok_or(SealError::Crypto)?;
+        self.live.add(segment);
+        if let Some(before) = before {
+            self.live.remove(before);
+        }
+        group.put(row.space, row.key.to_vec(), sealed);
+        Ok(segment)
+    }
+
+    /// Begins a segment when it is time to. Lookup keys exist after the first.
+    pub(super) fn ensure_segment(&mut self, group: &mut Group) -> Result<(), SealError> {
+        if self.vault.wants_segment(self.now) {
+            let segment = self.vault.begin_segment(self.now, &mut self.random, &mut group.batch)?;
+            self.live.begin(segment);
+        }
+        Ok(())
+    }
+
+    /// Deletes a sealed row that was in this segment.
+    pub(super) fn delete_sealed(&mut self, group: &mut Group, space: Space, key: Vec<u8>, before: Option<u32>) {
+        if let Some(before) = before {
+            self.live.remove(before);
+        }
+        group.delete(space, key);
+    }
+
+    /// Deletes names of queues that hold nothing, and rows that were found to lead nowhere.
+    pub(super) fn tidy(&mut self, group: &mut Group) {
+        for hash in std::mem::take(&mut self.index.emptied) {
+            group.delete(Space::Queues, layout::queue_name(self.index.epoch, &hash));
+        }
+        for stale in std::mem::take(&mut self.stale) {
+            match stale {
+                Stale::Queue(hash, record) => self.leave_queue(group, hash, record, None),
+                Stale::Due(key) => group.delete(Space::Due, key),
+            }
+        }
+    }
+
+    pub(super) fn note_stale(&mut self, stale: Stale) {
+        if self.stale.len() < MOST_STALE {
+            self.stale.push(stale);
+        }
+    }
+}
+
+/// An index row whose record says otherwise.
+#[derive(Debug)]
+pub(super) enum Stale {
+    /// In a queue the record does not wait in.
+    Queue(QueueHash, RecordId),
+    /// At a time the record is not due.
+    Due(Bytes),
+}
+
+/// A row whose key says all of what it belongs to.
+pub(super) fn no_identity(space: Space, key: &[u8]) -> Row<'_> {
+    Row { space, key, identity: b"" }
+}
+
+/// Rows remembered to be deleted with the next batch; the others are found again.
+const MOST_STALE: usize = 1_024;
