@@ -151,6 +151,7 @@ impl<S: Store> Spool<S> {
 
     /// Makes a group durable, then finds the new oldest record of queues that lost theirs.
     fn finish(&mut self, group: &mut Group) -> Result<(), SpoolError> {
+        group.put(Space::Meta, layout::QUEUED, layout::number(self.index.rows()));
         self.live.write(&mut self.vault, &mut group.batch)?;
         self.store.commit(&group.batch)?;
         for (hash, from) in self.index.take_passed() {

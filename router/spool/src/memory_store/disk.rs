@@ -30,7 +30,7 @@ struct Inner {
     rows: Rows,
     attached: bool,
     random: u64,
-    commits: VecDeque<CommitFault>,
+    commits: VecDeque<Option<CommitFault>>,
     kept: Vec<Batch>,
     unreadable: BTreeSet<(Space, Bytes)>,
     capacity: Option<u64>,
@@ -45,9 +45,22 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(Inner { random: seed, ..Inner::default() })))
     }
 
-    /// Makes the next commit not yet spoken for fail.
+    /// Makes the next commit fail.
     pub fn fail_next_commit(&self, fault: CommitFault) {
-        self.inner().commits.push_back(fault);
+        self.fail_next_commit_after(0, fault);
+    }
+
+    /// Makes a commit fail after `sound` more that succeed.
+    pub fn fail_next_commit_after(&self, sound: usize, fault: CommitFault) {
+        let mut inner = self.inner();
+        inner.commits.clear();
+        inner.commits.extend(std::iter::repeat_n(None, sound));
+        inner.commits.push_back(Some(fault));
+    }
+
+    /// Takes back what was armed for coming commits.
+    pub fn fail_no_commit(&self) {
+        self.inner().commits.clear();
     }
 
     /// While on, a commit returns Ok without anything being durable, as a disk does whose cache ignores flushes.
@@ -156,7 +169,7 @@ impl SimDisk {
     pub(super) fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut inner = self.inner();
         inner.refuse(batch)?;
-        match inner.commits.pop_front() {
+        match inner.commits.pop_front().flatten() {
             None => {}
             Some(CommitFault::Lost) => return Err(failed("the write failed")),
             Some(CommitFault::KeptThoughFailed) => {

@@ -58,6 +58,8 @@ pub(super) struct Index {
     pub(super) epoch: u64,
     queues: BTreeMap<QueueHash, Held>,
     oldest: BTreeSet<(UnixMs, QueueHash)>,
+    /// Rows in all queues: fewer found at the start than counted show that some were lost.
+    rows: u64,
     messages: u64,
     bytes: u64,
     receipts: u64,
@@ -82,6 +84,10 @@ impl Index {
         self.queues.contains_key(hash)
     }
 
+    pub(super) const fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Where the rows of a queue begin.
     pub(super) fn first_of(&self, hash: &QueueHash) -> RecordId {
         self.queues.get(hash).and_then(|held| held.first).map_or(RecordId(0), |(record, _)| record)
@@ -95,6 +101,7 @@ impl Index {
 
     pub(super) fn add(&mut self, hash: QueueHash, queue: &Queue, record: RecordId, waiting: Waiting) {
         self.count(waiting, u64::saturating_add);
+        self.rows = self.rows.saturating_add(1);
         self.emptied.remove(&hash);
         let held = self.queues.entry(hash).or_insert_with(|| Held { queue: queue.clone(), first: None });
         let first = held.first;
@@ -107,6 +114,7 @@ impl Index {
 
     pub(super) fn remove(&mut self, hash: QueueHash, record: RecordId, waiting: Waiting) {
         self.count(waiting, u64::saturating_sub);
+        self.rows = self.rows.saturating_sub(1);
         if self.first_of(&hash) == record {
             self.passed.entry(hash).or_insert(record);
         }

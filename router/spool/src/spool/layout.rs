@@ -27,6 +27,7 @@ pub(super) const NEXT: &[u8] = b"next record";
 pub(super) const EPOCH: &[u8] = b"index epoch";
 /// There while the index is made again.
 pub(super) const REINDEXING: &[u8] = b"reindexing";
+pub(super) const QUEUED: &[u8] = b"queue rows";
 pub(super) const AUDITED: &[u8] = b"audit entries";
 pub(super) const LIVE: &[u8] = b"live ";
 

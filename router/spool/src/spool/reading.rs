@@ -1,7 +1,8 @@
 //! How are reads answered?
 //!
 //! From what is durable. What does not open under its seal is left out of a [`Stored`], never guessed. An index row whose
-//! record says otherwise is passed over and deleted with the next batch; an index that cannot be read is made again.
+//! record says otherwise is passed over and deleted with the next batch; one whose record is gone is reported like a damaged record. An index that cannot
+//! be read is made again.
 
 use bytes::Bytes;
 use kernpost_codecs::{EndpointId, MessageId, UnixMs};
@@ -62,17 +63,16 @@ impl<S: Store> Spool<S> {
                 if found.len() >= wanted.most.max(1) || (bytes >= wanted.bytes && !found.is_empty()) {
                     return Ok((found, false));
                 }
-                match self.stored(record) {
-                    Some(stored) if stored.head.as_ref().is_none_or(|head| waits_in(head, queue)) => {
-                        let body = stored.body.as_ref().map_or(0, Bytes::len);
-                        bytes = bytes.saturating_add(body);
-                        if bytes > wanted.bytes && !found.is_empty() {
-                            return Ok((found, false));
-                        }
-                        found.push(stored);
-                    }
-                    _ => self.note_stale(Stale::Queue(hash, record)),
+                let stored = self.stored_or_lost(record);
+                if stored.head.as_ref().is_some_and(|head| !waits_in(head, queue)) {
+                    self.note_stale(Stale::Queue(hash, record));
+                    continue;
                 }
+                bytes = bytes.saturating_add(stored.body.as_ref().map_or(0, Bytes::len));
+                if bytes > wanted.bytes && !found.is_empty() {
+                    return Ok((found, false));
+                }
+                found.push(stored);
             }
         }
     }
@@ -106,18 +106,19 @@ impl<S: Store> Spool<S> {
                     self.index.due_from = first.unwrap_or(at).max(self.index.due_from);
                     return Ok((found, true));
                 }
-                match self.stored(record) {
-                    Some(stored) if stored.head.as_ref().is_none_or(|head| head.due == at) => {
-                        first.get_or_insert(at);
-                        found.push(stored);
-                    }
-                    _ => {
-                        first.get_or_insert(at);
-                        self.note_stale(Stale::Due(key));
-                    }
+                first.get_or_insert(at);
+                let stored = self.stored_or_lost(record);
+                match stored.head.as_ref().is_some_and(|head| head.due != at) {
+                    true => self.note_stale(Stale::Due(key)),
+                    false => found.push(stored),
                 }
             }
         }
+    }
+
+    /// A record that an index names: when it is not there at all, it was lost, and custody is told so.
+    fn stored_or_lost(&self, record: RecordId) -> Stored {
+        self.stored(record).unwrap_or(Stored { record, head: None, body: None })
     }
 
     /// A record, as far as it can be read; `None`: the spool does not hold it.

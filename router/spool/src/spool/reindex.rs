@@ -52,6 +52,7 @@ impl<S: Store> Spool<S> {
         }
         self.index.take_passed();
         group.put(Space::Meta, layout::EPOCH, layout::number(self.index.epoch));
+        group.put(Space::Meta, layout::QUEUED, layout::number(self.index.rows()));
         group.put(Space::Meta, layout::NEXT, layout::number(self.next.0));
         group.delete(Space::Meta, layout::REINDEXING);
         if std::mem::take(&mut self.doubt) {

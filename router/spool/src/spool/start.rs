@@ -84,6 +84,9 @@ impl<S: Store> Spool<S> {
                 self.index.add(hash, names.get(&hash)?, record, Waiting::decode(&plain)?);
             }
         }
+        if self.number(layout::QUEUED)? != self.index.rows() {
+            return None;
+        }
         let empty = names.into_keys().filter(|hash| !self.index.holds(hash)).collect();
         self.index.emptied = empty;
         self.live = Live::new(self.live_counts().ok()?.into_iter(), self.vault.segments());
