@@ -203,7 +203,7 @@ fn on_disk(folder: &Path) -> Result<u64> {
 }
 
 /// A line of `/proc/self/status`, in MiB.
-fn memory(name: &str) -> Result<f64> {
+pub(super) fn memory(name: &str) -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).context("no such line")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;

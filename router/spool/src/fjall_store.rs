@@ -50,6 +50,14 @@ impl FjallStore {
         Ok(Self { folder: folder.to_owned(), database, spaces, failed: None })
     }
 
+    /// Writes a keyspace's memtable out: where its files are.
+    #[cfg(test)]
+    pub(crate) fn flush_for_test(&self, space: Space) -> PathBuf {
+        let keyspace = self.space(space).unwrap();
+        keyspace.rotate_memtable_and_wait().unwrap();
+        keyspace.path().to_owned()
+    }
+
     fn space(&self, space: Space) -> Result<&Keyspace, StoreError> {
         self.spaces
             .get(usize::from(space.number()))

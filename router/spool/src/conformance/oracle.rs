@@ -25,7 +25,7 @@ enum Step {
 }
 
 pub(super) fn agrees_with_a_map<R: Rig>(mut fresh: impl FnMut() -> R) {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(12);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(8);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     println!("conformance: agrees with a map ({cases} cases)");
     let mut runner = TestRunner::new(config);

@@ -86,9 +86,11 @@ fn flip(path: &Path, at: u64) {
 #[test]
 fn a_flipped_bit_in_the_middle_of_the_journal_never_loses_batches_silently() {
     let mut folder = Folder::new();
-    let [first, second, _] = three_commits(&mut folder);
+    let [first, second, third] = three_commits(&mut folder);
     let (path, _) = folder.journal();
-    let sound = read(&path).unwrap();
+    // Without the zeroes behind it, which are many.
+    let sound = read(&path).unwrap()[..usize::try_from(third).unwrap()].to_vec();
+    write(&path, &sound).unwrap();
     for at in first..second {
         flip(&path, at);
         match FjallStore::open(folder.0.path(), &small()) {
@@ -135,8 +137,7 @@ fn flushed_records(folder: &mut Folder) -> Vec<PathBuf> {
         batch.put(Space::Records, vec![n], vec![n; 2_000]);
     }
     store.commit(&batch).unwrap();
-    store.space(Space::Records).unwrap().rotate_memtable_and_wait().unwrap();
-    let path = store.space(Space::Records).unwrap().path().join("blobs");
+    let path = store.flush_for_test(Space::Records).join("blobs");
     path.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 

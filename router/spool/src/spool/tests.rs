@@ -3,6 +3,7 @@
 mod claims;
 mod damage;
 mod model;
+mod on_disk;
 mod room;
 
 use std::sync::Arc;
