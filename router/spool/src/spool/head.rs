@@ -192,7 +192,7 @@ mod tests {
             message: MessageId([index as u8; 16]),
             leaf: Digest([9; 32]),
             expires: UnixMs(1_700_000_000_000),
-            case: (index % 2 == 0).then(|| Arc::from([1, 2, 3])),
+            case: index.is_multiple_of(2).then(|| Arc::from([1, 2, 3])),
             cost: 1_500,
             state,
         }
