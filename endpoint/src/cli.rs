@@ -1,12 +1,15 @@
 //! The commands of `kernpost` and what their exit status says.
 //!
-//! `send` and `reply`: 0 delivered, 2 rejected, 3 refused, 4 undecided (or another router's outcome), 1 anything else.
+//! `send`, `reply` and `outcome`: 0 delivered, 2 rejected, 3 refused, 4 undecided (or another router's outcome), 5 in custody of a
+//! router and not yet delivered, 1 anything else. `send --wait custody`, the default, ends with 0 in custody too.
 //! `receipt verify`: 4 when it does not hold. `directory lookup`: 3 when nobody is responsible. Results go to standard output, everything else to standard error.
 
 mod batch;
 mod connect;
 mod directory;
 mod folder;
+mod outbox;
+mod outcome;
 mod payload;
 mod receipt;
 mod receive;
@@ -37,6 +40,11 @@ enum Command {
     Receive(Box<receive::ReceiveArgs>),
     /// Reply to a received message.
     Reply(Box<reply::ReplyArgs>),
+    /// Say what became of a message: from the durable outbox, else by asking the network.
+    Outcome(outcome::OutcomeArgs),
+    /// Look into the durable outbox.
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Ask a router who is responsible for a route key.
     Resolve(resolve::ResolveArgs),
     /// Work with receipts.
@@ -64,6 +72,8 @@ pub fn run() -> ExitCode {
         Command::Send(args) => block_on(send::run(*args)),
         Command::Receive(args) => block_on(receive::run(*args)),
         Command::Reply(args) => block_on(reply::run(*args)),
+        Command::Outcome(args) => block_on(outcome::run(args)),
+        Command::Outbox(command) => outbox::run(command),
         Command::Resolve(args) => block_on(resolve::run(args)),
         Command::Receipt(command) => receipt::run(command),
         Command::Directory(command) => directory::run(command),

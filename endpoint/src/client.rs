@@ -37,6 +37,7 @@ pub use status::Status;
 pub use tls::{TlsError, client_config};
 
 use crate::core::{self, Outgoing, Resolution, SendError, SendOutcome, Verdict};
+use crate::outbox_store::OutboxStore;
 use driver::{HandleSender, Input, OutcomeSender, Waiting};
 
 /// The client has ended.
@@ -56,8 +57,8 @@ pub struct Client {
     status: watch::Receiver<Status>,
     tables: watch::Receiver<Option<Arc<Table>>>,
     ended: watch::Receiver<bool>,
-    /// A durable outbox stands behind the one in memory.
-    durable: bool,
+    /// The durable outbox behind the one in memory.
+    outbox: Option<Arc<OutboxStore>>,
     /// The driver ends when this is dropped.
     _held: watch::Sender<()>,
 }
@@ -78,16 +79,26 @@ impl Client {
     /// [`SendError::Closing`] when the client has ended. With a durable outbox also what is wrong with the message; without
     /// one that shows in [`Sent::outcome`].
     pub async fn send(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
+        let mut sent = self.enqueue(outgoing).await?;
+        sent.accepted().await?;
+        Ok(sent)
+    }
+
+    /// As [`Client::send`], but returns when the message is in the outbox in memory: [`Sent::accepted`] says when it is durable.
+    /// Messages are made durable together that way, and keep the order of these calls.
+    ///
+    /// # Errors
+    /// [`SendError::Closing`] when the client has ended.
+    pub async fn enqueue(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
         let (accepted, durable) = oneshot::channel();
         let (settled, settled_receiver) = oneshot::channel();
         let (ended, ended_receiver) = oneshot::channel();
-        let mut id = outgoing.id;
-        let to = HandleSender { accepted: self.durable.then_some(accepted), settled: Some(settled), ended };
+        let id = outgoing.id;
+        let durable = self.outbox.is_some().then_some(durable);
+        let accepted = self.outbox.is_some().then_some(accepted);
+        let to = HandleSender { accepted, settled: Some(settled), ended };
         self.hand_over(vec![(outgoing, OutcomeSender::One(to))]).await?;
-        if self.durable {
-            id = durable.await.unwrap_or(Err(SendError::Closing))?;
-        }
-        Ok(Sent { id, settled: settled_receiver, ended: ended_receiver })
+        Ok(Sent { id, durable, settled: settled_receiver, ended: ended_receiver })
     }
 
     /// Waits for room in the outbox for all of these, and hands them to the driver, each with its own share of the room. Messages
@@ -106,6 +117,51 @@ impl Client {
             (outgoing, waiting)
         });
         self.inputs.send(Input::Send(each.collect())).await.map_err(|_| SendError::Closing)
+    }
+
+    /// What became of a message that an endpoint of this process sent: from the durable outbox when it knows the end, else
+    /// asked of the network, for at most `patience`. *undecided* with `unknown-message`: nobody asked knows it.
+    ///
+    /// # Errors
+    /// [`SendError::NotAskable`]: the durable outbox does not have the message, or there is none: give its statement to
+    /// [`Client::ask_about`]. [`SendError::Store`]: it cannot be read.
+    pub async fn ask(
+        &self,
+        sender: &EndpointId,
+        message: MessageId,
+        patience: Duration,
+    ) -> Result<SendOutcome, SendError> {
+        let missing = || SendError::NotAskable(format!("message {message} of {sender} is not in the durable outbox"));
+        let store = self.outbox.as_ref().ok_or_else(missing)?;
+        let stored = store.find(sender, message).map_err(|error| SendError::Store(error.to_string()))?;
+        let stored = stored.ok_or_else(missing)?;
+        if let Some(outcome) = stored.outcome.clone().filter(|_| stored.is_final) {
+            return Ok(outcome);
+        }
+        let answer = self.ask_about(stored.statement, patience).await?;
+        // Nobody knows more than the stage that is known here.
+        Ok(if answer.proof.is_none() { stored.outcome.unwrap_or(answer) } else { answer })
+    }
+
+    /// As [`Client::ask`], of the network alone, by the message's statement.
+    ///
+    /// # Errors
+    /// [`SendError::NotAskable`]: no statement of a message of this process. [`SendError::Closing`].
+    pub async fn ask_about(&self, statement: Bytes, patience: Duration) -> Result<SendOutcome, SendError> {
+        let (ended, answer) = oneshot::channel();
+        let id = kernpost_codecs::MessageRef::parse(&statement).map(|message| message.id);
+        let id = id.map_err(|fault| SendError::NotAskable(format!("no statement of a message: {fault}")))?;
+        let to = OutcomeSender::One(HandleSender { accepted: None, settled: None, ended });
+        let waiting = Waiting { id, to, room: None, told: false };
+        let timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let ask = Input::Ask { statement, timeout_ms, waiting };
+        self.inputs.send(ask).await.map_err(|_| SendError::Closing)?;
+        answer.await.unwrap_or(Err(SendError::Closing))
+    }
+
+    /// The durable outbox, to be read.
+    pub fn outbox(&self) -> Option<&OutboxStore> {
+        self.outbox.as_deref()
     }
 
     /// The next message; `None` when the client has ended or does not receive.
@@ -176,6 +232,7 @@ pub(crate) fn held_bytes(outgoing: &Outgoing) -> u32 {
 #[derive(Debug)]
 pub struct Sent {
     id: MessageId,
+    durable: Option<oneshot::Receiver<Result<MessageId, SendError>>>,
     settled: oneshot::Receiver<Result<SendOutcome, SendError>>,
     ended: oneshot::Receiver<Result<SendOutcome, SendError>>,
 }
@@ -184,6 +241,18 @@ impl Sent {
     /// The message's id, also its trace id. With an idempotency key that was used before, that of the earlier sending.
     pub fn id(&self) -> MessageId {
         self.id
+    }
+
+    /// Waits until the message is durable; without a durable outbox there is nothing to wait for. From then on [`Self::id`] is
+    /// that under which it is durable.
+    ///
+    /// # Errors
+    /// It was not taken, or the client ended first.
+    pub async fn accepted(&mut self) -> Result<MessageId, SendError> {
+        if let Some(durable) = self.durable.take() {
+            self.id = durable.await.unwrap_or(Err(SendError::Closing))?;
+        }
+        Ok(self.id)
     }
 
     /// Waits until the message settled: in custody of a router, or ended. At the latest when its send timeout has passed.

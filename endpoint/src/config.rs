@@ -19,8 +19,9 @@ use crate::client::{
     ClientConfig, DirectoryConfig, EndpointConfig, JournalConfig, LinkConfig, RouterConfig, TlsProfile,
 };
 use crate::core::Limits;
+use crate::outbox_store::OutboxConfig;
 use credentials::{read_certificates, read_key};
-use raw::{RawConfig, RawEndpoint, RawLine, RawLink, RawRouter, RawTls};
+use raw::{RawConfig, RawEndpoint, RawLine, RawLink, RawOutbox, RawRouter, RawTls};
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Purpose {
     pub keep_messages: bool,
     /// Whether messages are taken.
     pub receive: bool,
+    /// Whether messages are sent: only then the durable outbox is opened, which one process at a time can.
+    pub send: bool,
     /// Only these endpoints, or all.
     pub only: Option<Vec<EndpointId>>,
 }
@@ -93,6 +96,7 @@ impl Check<'_> {
         let links = self.links(&raw, &routers, &ids, purpose);
         let directory = self.directory(&raw);
         let limits = self.limits(&raw);
+        let outbox = raw.outbox.as_ref().filter(|_| purpose.send).and_then(|outbox| self.outbox(outbox));
         Some(ClientConfig {
             endpoints,
             links,
@@ -101,6 +105,7 @@ impl Check<'_> {
                 Some(path) => JournalConfig::Folder { path: path.clone(), keep_messages: purpose.keep_messages },
                 None => JournalConfig::Memory,
             },
+            outbox,
             state: raw.state.map(|state| self.path(&state.folder)),
             receive: purpose.receive,
             limits,
@@ -318,8 +323,29 @@ impl Check<'_> {
         number("large_receptions", receptions, 1, 256, &mut |value| limits.large_receptions = size(value));
         number("partial_bytes", given.partial_bytes, 1 << 20, 1 << 44, &mut |value| limits.partial_bytes = value);
         let hours = given.partial_hours;
+        let hold = given.case_hold_ms;
+        number("case_hold_ms", hold, 0, 30 * 86_400_000, &mut |value| limits.case_hold_ms = value);
         number("partial_hours", hours, 1, 720, &mut |value| limits.partial_ms = value * 3_600_000);
         limits
+    }
+
+    fn outbox(&mut self, raw: &RawOutbox) -> Option<OutboxConfig> {
+        let mut config = OutboxConfig::new(self.path(&raw.folder));
+        let mut number = |name: &str, value: Option<u64>, least: u64, most: u64, into: &mut dyn FnMut(u64)| {
+            let Some(value) = value else { return };
+            if (least..=most).contains(&value) {
+                into(value);
+            } else {
+                self.problem(format!("outbox.{name}: {value} is not within {least}..={most}"));
+            }
+        };
+        number("messages", raw.messages, 1, 1 << 20, &mut |value| config.messages = value);
+        number("bytes", raw.bytes, 1 << 20, 1 << 44, &mut |value| config.bytes = value);
+        number("kept", raw.kept, 0, 100_000_000, &mut |value| config.kept = value);
+        number("retention_days", raw.retention_days, 0, 3_660, &mut |value| {
+            config.retention_ms = Some(value * 86_400_000);
+        });
+        raw.enabled.then_some(config)
     }
 
     fn parse<T>(&mut self, place: &str, key: &str, text: &str) -> Option<T>

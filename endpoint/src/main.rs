@@ -1,4 +1,4 @@
-//! `kernpost`: send, receive, reply, resolve, verify receipts, and work on directories, from the command line.
+//! `kernpost`: send, receive, reply, ask for outcomes, resolve, verify receipts, and work on directories, from the command line.
 
 mod cli;
 

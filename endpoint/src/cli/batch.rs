@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::payload::Payload;
-use super::send::any_service;
+use super::report::Wait;
+use super::send::{WaitArgs, any_service};
 
 /// Longest latency told apart, one hour.
 const SLOWEST_US: u64 = 3_600_000_000;
@@ -30,7 +31,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 pub struct BatchArgs {
     /// Send every line of this file instead: {"service", "jurisdiction" | "to", "payload" | "payload_file", "case",
-    /// "assurance", "mailbox", "class"}.
+    /// "assurance", "mailbox", "class", "idempotency_key"}.
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["file", "service", "jurisdiction", "to", "receipt"])]
     pub batch: Option<PathBuf>,
     /// Messages under way at most.
@@ -63,6 +64,7 @@ struct Line {
     assurance: Option<String>,
     mailbox: Option<String>,
     class: Option<String>,
+    idempotency_key: Option<String>,
 }
 
 /// Counts of a batch, and its latencies.
@@ -73,6 +75,8 @@ struct Summary {
     rejected: u64,
     refused: u64,
     undecided: u64,
+    /// In custody of a router, not yet delivered.
+    custody: u64,
     other: u64,
     /// Messages whose outcome this process never learned.
     unknown: u64,
@@ -148,8 +152,9 @@ pub async fn run(
     from: &EndpointId,
     file: &Path,
     args: &BatchArgs,
-    timeout_s: u64,
+    waiting: &WaitArgs,
 ) -> Result<ExitCode> {
+    let timeout_s = waiting.timeout;
     let tally = Arc::new(Mutex::new(Tally {
         counts: BTreeMap::new(),
         codes: BTreeMap::new(),
@@ -181,10 +186,19 @@ pub async fn run(
                 tally.first_us = unix_us();
             }
         }
-        let sent = client.send(outgoing).await?;
+        let mut sent = client.enqueue(outgoing).await?;
+        let wait = waiting.wait;
         let (tally, keeper, limit) = (Arc::clone(&tally), keeper.clone(), args.receipts_limit);
         tokio::spawn(async move {
-            let outcome = sent.outcome().await;
+            let mut outcome = sent.settled().await;
+            let in_custody = outcome.as_ref().is_ok_and(|outcome| outcome.outcome == FinalOutcome::Custody);
+            let rest = Duration::from_secs(timeout_s).saturating_sub(start.elapsed());
+            if wait == Wait::Final
+                && in_custody
+                && let Ok(end) = tokio::time::timeout(rest, sent.final_outcome()).await
+            {
+                outcome = end;
+            }
             let latency = start.elapsed();
             let keep = {
                 let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,10 +218,10 @@ pub async fn run(
     if let Some(progress) = progress {
         progress.abort();
     }
-    finish(client, &tally.lock().unwrap_or_else(PoisonError::into_inner), args)
+    finish(client, &tally.lock().unwrap_or_else(PoisonError::into_inner), args, waiting.wait)
 }
 
-fn finish(client: &Client, tally: &Tally, args: &BatchArgs) -> Result<ExitCode> {
+fn finish(client: &Client, tally: &Tally, args: &BatchArgs, wait: Wait) -> Result<ExitCode> {
     let summary = summarise(client, tally);
     if let Some(path) = &args.progress_file {
         write_progress(path, tally)?;
@@ -216,9 +230,10 @@ fn finish(client: &Client, tally: &Tally, args: &BatchArgs) -> Result<ExitCode> 
         write_atomically(path, &serde_json::to_vec(&summary)?)?;
     }
     eprintln!(
-        "{} sent: {} delivered, {} rejected, {} refused, {} undecided; p50 {:.1} ms, p99 {:.1} ms, {:.0} messages/s",
+        "{} sent: {} delivered, {} in custody, {} rejected, {} refused, {} undecided; p50 {:.1} ms, p99 {:.1} ms, {:.0} messages/s",
         summary.sent,
         summary.delivered,
+        summary.custody,
         summary.rejected,
         summary.refused,
         summary.undecided,
@@ -229,6 +244,7 @@ fn finish(client: &Client, tally: &Tally, args: &BatchArgs) -> Result<ExitCode> 
     let worst = [
         (summary.unknown > 0, 1),
         (summary.undecided + summary.other > 0, 4),
+        (summary.custody > 0 && wait == Wait::Final, 5),
         (summary.refused > 0, 3),
         (summary.rejected > 0, 2),
     ];
@@ -239,6 +255,7 @@ fn summarise(client: &Client, tally: &Tally) -> Summary {
     let quantile = |q: f64| tally.latencies.value_at_quantile(q) as f64 / 1e3;
     let (delivered, rejected) = (tally.count(FinalOutcome::Delivered), tally.count(FinalOutcome::Rejected));
     let (refused, undecided) = (tally.count(FinalOutcome::Refused), tally.count(FinalOutcome::Undecided));
+    let custody = tally.count(FinalOutcome::Custody);
     let micros = tally.last_us.saturating_sub(tally.first_us).max(1);
     let ledger = client.status().ledger;
     Summary {
@@ -247,7 +264,8 @@ fn summarise(client: &Client, tally: &Tally) -> Summary {
         rejected,
         refused,
         undecided,
-        other: tally.counts.values().sum::<u64>() - delivered - rejected - refused - undecided,
+        custody,
+        other: tally.counts.values().sum::<u64>() - delivered - rejected - refused - undecided - custody,
         unknown: tally.unknown,
         first_us: tally.first_us,
         last_us: tally.last_us,
@@ -295,6 +313,7 @@ fn parse(line: &str, from: &EndpointId, file: &Path, timeout_s: u64) -> Result<O
     outgoing.case = line.case.map(Bytes::from);
     outgoing.mailbox = line.mailbox.map(Bytes::from);
     outgoing.assurance = line.assurance.as_deref().map(str::parse::<Assurance>).transpose().context("assurance")?;
+    outgoing.idempotency_key = line.idempotency_key.map(Bytes::from);
     outgoing.class = line.class.as_deref().map_or(Ok(Class::Interactive), str::parse).context("class")?;
     outgoing.timeout_ms = timeout_s.saturating_mul(1_000);
     Ok(outgoing)

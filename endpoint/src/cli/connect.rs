@@ -23,7 +23,7 @@ pub struct ConnectArgs {
 
 /// A client that only sends, as `from` or as the only endpoint of the configuration, once it is attached.
 pub async fn sender(args: &ConnectArgs, from: Option<&EndpointId>) -> Result<(Client, EndpointId)> {
-    let purpose = Purpose { only: from.map(|id| vec![id.clone()]), ..Purpose::default() };
+    let purpose = Purpose { only: from.map(|id| vec![id.clone()]), send: true, ..Purpose::default() };
     let config = load(&args.config, &purpose)?;
     let from = only_endpoint(&config, &args.config)?;
     let client = start(config, args).await?;

@@ -40,6 +40,10 @@ pub struct ReceiveArgs {
     /// Folder of the journal, which keeps messages from being handed over twice; one process at a time.
     #[arg(long, value_name = "FOLDER")]
     pub journal: PathBuf,
+    /// Also follow what was sent: opens the durable outbox ([outbox]), so that late receipts of messages in custody reach it, and
+    /// what is open is asked for and sent again.
+    #[arg(long)]
+    pub follow: bool,
     /// Receive only for these endpoints: ids separated by commas, or a file with one id a line.
     #[arg(long, value_name = "IDS|FILE")]
     pub endpoints: Option<String>,
@@ -133,6 +137,7 @@ pub async fn run(args: ReceiveArgs) -> Result<ExitCode> {
         journal: Some(args.journal.clone()),
         keep_messages: matches!(sink, Sink::Accept),
         receive: true,
+        send: args.follow,
         only: args.endpoints.as_deref().map(recipients::parse).transpose()?,
     };
     let mut terminate = signal(SignalKind::terminate())?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use kernpost_codecs::Code;
 use kernpost_endpoint::core::{FinalOutcome, SendOutcome};
 use kernpost_routing_table::source::write_atomically;
 use serde::Serialize;
@@ -25,7 +26,11 @@ pub struct OutcomeJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     attempts: u32,
-    latency_ms: f64,
+    /// Whether that is its end; false for a message that is followed further.
+    #[serde(rename = "final")]
+    is_final: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f64>,
 }
 
 impl OutcomeJson {
@@ -40,8 +45,14 @@ impl OutcomeJson {
             problem: outcome.problem.clone(),
             text: outcome.text.clone(),
             attempts: outcome.attempts,
-            latency_ms,
+            is_final: outcome.outcome != FinalOutcome::Custody,
+            latency_ms: Some(latency_ms),
         }
+    }
+
+    /// An outcome that was kept, or asked for.
+    pub fn kept(outcome: &SendOutcome) -> Self {
+        Self { latency_ms: None, ..Self::of(outcome, 0.0) }
     }
 }
 
@@ -55,7 +66,13 @@ fn code_name(outcome: &SendOutcome) -> &'static str {
 }
 
 /// Says how a message ended, and keeps the proof when asked to.
-pub fn tell(outcome: &SendOutcome, latency_ms: f64, json: bool, receipt: Option<&Path>) -> Result<ExitCode> {
+pub fn tell(
+    outcome: &SendOutcome,
+    latency_ms: f64,
+    json: bool,
+    receipt: Option<&Path>,
+    wait: Wait,
+) -> Result<ExitCode> {
     if let (Some(path), Some(proof)) = (receipt, &outcome.proof) {
         write_atomically(path, &proof.to_file().encode()).context("the receipt could not be kept")?;
     }
@@ -74,7 +91,80 @@ pub fn tell(outcome: &SendOutcome, latency_ms: f64, json: bool, receipt: Option<
             (None, _) => {}
         }
     }
+    Ok(match (outcome.outcome, wait) {
+        (FinalOutcome::Custody, Wait::Custody) => ExitCode::SUCCESS,
+        (outcome, _) => exit_code(outcome),
+    })
+}
+
+/// Answers what became of a message: stage, who signed, when; and keeps the proof when asked to.
+pub fn answer(outcome: &SendOutcome, json: bool, proof: Option<&Path>) -> Result<ExitCode> {
+    if let (Some(path), Some(proof)) = (proof, &outcome.proof) {
+        write_atomically(path, &proof.to_file().encode()).context("the proof could not be kept")?;
+    }
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &OutcomeJson::kept(outcome))?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "message   {}", outcome.id)?;
+        describe(outcome, &mut out)?;
+        match (proof, &outcome.proof) {
+            (Some(path), Some(_)) => writeln!(out, "proof     {}", path.display())?,
+            (Some(_), None) => writeln!(out, "proof     none: nobody signed an outcome")?,
+            (None, _) => {}
+        }
+    }
     Ok(exit_code(outcome.outcome))
+}
+
+/// A stage or an outcome in words: what it means, who signed it, when.
+pub fn describe(outcome: &SendOutcome, out: &mut impl Write) -> Result<()> {
+    let name = outcome.outcome.name();
+    let meaning = match outcome.outcome {
+        FinalOutcome::Delivered => "durable at its recipient",
+        FinalOutcome::Rejected => "its recipient did not take it",
+        FinalOutcome::Refused => "certainly not handed on; sending it again is safe",
+        FinalOutcome::Undecided if outcome.code == Code::UNKNOWN_MESSAGE => {
+            "nobody asked knows it; it may still be under way: ask again later, or send it again with the same idempotency key"
+        }
+        FinalOutcome::Undecided => "it may or may not have arrived; ask again later",
+        FinalOutcome::Custody => "a router keeps it durably and delivers it; NOT YET DELIVERED",
+        FinalOutcome::Expired => "not delivered by the router that had it before it expired",
+        FinalOutcome::Damaged => "the router's copy is damaged",
+        FinalOutcome::Returned => "the router may no longer route it",
+        FinalOutcome::Discarded => "discarded by two operators of the router",
+        _ => "see the documentation of this version",
+    };
+    writeln!(out, "state     {name}: {meaning}")?;
+    if let Some(issuer) = &outcome.issuer {
+        writeln!(out, "signed by {issuer}")?;
+    }
+    if let Some(proof) = &outcome.proof {
+        writeln!(out, "at        {}", when(proof.parsed.time.0))?;
+    }
+    if outcome.code.as_u64() != 0 {
+        writeln!(out, "code      {} {}", outcome.code.as_u64(), code_name(outcome))?;
+    }
+    if let Some(problem) = &outcome.problem {
+        writeln!(out, "problem   {problem}")?;
+    }
+    Ok(())
+}
+
+/// An instant in UTC, as a person reads it.
+pub fn when(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(|| format!("{ms} ms"), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// What counts as settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wait {
+    /// In custody of a router is enough: it is durable there, and the router delivers it.
+    Custody,
+    /// Only the final outcome, as long as the timeout lasts.
+    Final,
 }
 
 fn sentence(outcome: &SendOutcome, latency_ms: f64) -> String {
@@ -91,16 +181,20 @@ fn sentence(outcome: &SendOutcome, latency_ms: f64) -> String {
             "undecided: {id} may or may not have arrived; {code} ({} attempts); its recipient knows",
             outcome.attempts
         ),
+        FinalOutcome::Custody => format!(
+            "in custody at {issuer}, not yet delivered: {id} is durable there (after {latency_ms:.1} ms); later: kernpost outcome {id}"
+        ),
         other => format!("{}: {id}, signed by {issuer}", other.name()),
     }
 }
 
-/// 0 delivered, 2 rejected, 3 refused, 4 undecided or held by a router.
+/// 0 delivered, 2 rejected, 3 refused, 4 undecided or another outcome of a router, 5 in custody.
 pub fn exit_code(outcome: FinalOutcome) -> ExitCode {
     ExitCode::from(match outcome {
         FinalOutcome::Delivered => 0,
         FinalOutcome::Rejected => 2,
         FinalOutcome::Refused => 3,
+        FinalOutcome::Custody => 5,
         _ => 4,
     })
 }

@@ -10,12 +10,12 @@ use clap::Args;
 use kernpost_codecs::statement::{Assurance, ContentType};
 use kernpost_codecs::{Ars, Class, EndpointId, MessageId, ServiceKey};
 use kernpost_endpoint::client::fresh_id;
-use kernpost_endpoint::{Client, Outgoing};
+use kernpost_endpoint::{Client, FinalOutcome, Outgoing};
 
 use super::batch::{self, BatchArgs};
 use super::connect::{self, ConnectArgs};
 use super::payload::Payload;
-use super::report;
+use super::report::{self, Wait};
 
 /// How long the end of the process may take.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -69,6 +69,10 @@ pub struct EnvelopeArgs {
     /// Media type of the payload.
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
+    /// Your own name for this sending, 1 to 64 bytes: sent again with the same key and content it is the same message, with the
+    /// same receipt. Needs the durable outbox ([outbox]).
+    #[arg(long, value_name = "K")]
+    pub idempotency_key: Option<String>,
     /// Seconds until the message expires; at most 2,592,000.
     #[arg(long, value_name = "SECONDS", default_value_t = 2_592_000)]
     pub lifetime: u32,
@@ -77,8 +81,12 @@ pub struct EnvelopeArgs {
 /// How long to wait, and how the outcome is told.
 #[derive(Debug, Args)]
 pub struct WaitArgs {
-    /// Seconds to try; afterwards the outcome is refused or undecided, whichever is true. A large payload has this long from
-    /// its last progress.
+    /// What to wait for. custody: done when a router keeps it durably (printed as "in custody", exit status 0). final: until its
+    /// recipient has taken or rejected it, or the timeout is over (then exit status 5 while in custody).
+    #[arg(long, value_enum, default_value_t = Wait::Custody)]
+    pub wait: Wait,
+    /// Seconds to try; afterwards the outcome is refused or undecided, whichever is true, or it is in custody. A large payload
+    /// has this long from its last progress.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
     /// Keep the receipt and its proof in this file.
@@ -92,7 +100,7 @@ pub struct WaitArgs {
 pub async fn run(args: SendArgs) -> Result<ExitCode> {
     if let Some(file) = args.batch.batch.clone() {
         let (client, from) = connect::sender(&args.connect, args.from.as_ref()).await?;
-        let end = batch::run(&client, &from, &file, &args.batch, args.waiting.timeout).await;
+        let end = batch::run(&client, &from, &file, &args.batch, &args.waiting).await;
         client.close(GOODBYE).await;
         return end;
     }
@@ -110,9 +118,16 @@ pub async fn run(args: SendArgs) -> Result<ExitCode> {
 /// Sends one message, waits and tells the outcome.
 pub async fn send_one(client: &Client, outgoing: Outgoing, waiting: &WaitArgs) -> Result<ExitCode> {
     let start = Instant::now();
-    let outcome = client.send(outgoing).await?.outcome().await?;
+    let mut sent = client.send(outgoing).await?;
+    let mut outcome = sent.settled().await?;
+    if waiting.wait == Wait::Final && outcome.outcome == FinalOutcome::Custody {
+        let rest = Duration::from_secs(waiting.timeout).saturating_sub(start.elapsed());
+        if let Ok(end) = tokio::time::timeout(rest, sent.final_outcome()).await {
+            outcome = end?;
+        }
+    }
     let latency_ms = start.elapsed().as_secs_f64() * 1e3;
-    report::tell(&outcome, latency_ms, waiting.json, waiting.receipt.as_deref())
+    report::tell(&outcome, latency_ms, waiting.json, waiting.receipt.as_deref(), waiting.wait)
 }
 
 impl EnvelopeArgs {
@@ -130,6 +145,7 @@ impl EnvelopeArgs {
         outgoing.in_reply_to = self.in_reply_to;
         outgoing.class = self.class;
         outgoing.lifetime_s = self.lifetime;
+        outgoing.idempotency_key = self.idempotency_key.clone().map(Bytes::from);
         outgoing.timeout_ms = timeout_s.saturating_mul(1_000);
         if let Some(text) = &self.content_type {
             outgoing.content_type = ContentType::Text(text.clone());

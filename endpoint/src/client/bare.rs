@@ -50,7 +50,7 @@ pub(crate) fn client(endpoints: &[EndpointId], limits: &Limits) -> (Client, Ends
         status: status_reader,
         tables: table_reader,
         ended: ended_reader,
-        durable: false,
+        outbox: None,
         _held: watch::channel(()).0,
     };
     (client, ends)

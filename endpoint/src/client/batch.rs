@@ -70,7 +70,7 @@ pub fn stage_queue() -> (OutcomeQueue, Outcomes) {
 
 fn queue(stages: bool) -> (OutcomeQueue, Outcomes) {
     let (queue, receiver) = mpsc::unbounded_channel();
-    (OutcomeQueue(QueueSender { queue, stages }), Outcomes { queue: receiver, taken: Vec::new() })
+    (OutcomeQueue(QueueSender { queue, stages, pending: None }), Outcomes { queue: receiver, taken: Vec::new() })
 }
 
 impl Outcomes {
@@ -87,21 +87,29 @@ impl Outcomes {
 const MOST: usize = 1_024;
 
 impl Client {
-    /// Sends messages in their order. Waits while the outbox is full; returns when all are in it. Their outcomes arrive in
-    /// `outcomes`, also those of messages that were not taken.
+    /// Sends messages in their order. Waits while the outbox is full; returns when all are in it, and with a durable outbox when
+    /// all are durable there or were not taken. Their outcomes arrive in `outcomes`, also those of messages that were not taken.
     ///
     /// # Errors
     /// [`SendError::Closing`] when the client has ended: what was handed over until then may still get an outcome.
     pub async fn send_all(&self, messages: Vec<Outgoing>, outcomes: &OutcomeQueue) -> Result<(), SendError> {
         let mut rest = messages.into_iter().peekable();
+        // Every message holds an end of this until it is durable or refused.
+        let (pending, mut durable) = mpsc::channel::<()>(1);
+        let pending = self.outbox.is_some().then_some(pending);
         loop {
             let messages = self.step(&mut rest);
             if messages.is_empty() {
-                return Ok(());
+                break;
             }
-            let to = || OutcomeSender::Queue(outcomes.0.clone());
+            let to = || OutcomeSender::Queue(QueueSender { pending: pending.clone(), ..outcomes.0.clone() });
             self.hand_over(messages.into_iter().map(|outgoing| (outgoing, to())).collect()).await?;
         }
+        drop(pending);
+        if self.outbox.is_some() {
+            let _ = durable.recv().await;
+        }
+        Ok(())
     }
 
     /// As many messages as are handed over at once. They take their room at once too, so it must never be more than there is; a

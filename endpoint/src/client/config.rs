@@ -11,6 +11,7 @@ use kernpost_routing_table::{Table, TrustAnchor};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::core::Limits;
+use crate::outbox_store::OutboxConfig;
 
 /// A client: its endpoints, its links and where its state lives.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub struct ClientConfig {
     pub directory: DirectoryConfig,
     /// Where verdicts are kept.
     pub journal: JournalConfig,
+    /// The durable outbox. `None`: what is sent lives as long as the process, and late receipts of messages in custody are lost
+    /// with it.
+    pub outbox: Option<OutboxConfig>,
     /// Folder of the list of sent messages and of the directory's serial floor. `None`: both live in memory, and a reply
     /// after a restart is rejected as unsolicited.
     pub state: Option<PathBuf>,

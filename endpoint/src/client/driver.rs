@@ -26,9 +26,10 @@ use super::status::Status;
 use super::{Delivery, DeliverySink, Finished, Queued, Room};
 use crate::core::{
     Core, DeliveryId, Event, FinalOutcome, Incoming, JournalRecord, Lookup, Opened, Outgoing, Output, PayloadOrder,
-    Received, Resolution, SendError, SendOutcome, SessionId, Stream, Ticket, Verdict, Verified,
+    Received, Recovered, Resolution, SendError, SendOutcome, SessionId, StoreOrder, Stream, Ticket, Verdict, Verified,
 };
 use crate::journal::{JournalAnswer, JournalThreads, SentLog};
+use crate::outbox_store::{StoreAnswer, StoreThreads};
 
 /// Inputs handled before outputs are carried out: what accumulates meanwhile is signed together.
 const BATCH: usize = 512;
@@ -46,6 +47,8 @@ pub(crate) enum Input {
     Writable { session: SessionId, stream: Stream },
     Down { session: SessionId },
     Journal(JournalAnswer),
+    Store(StoreAnswer),
+    Ask { statement: Bytes, timeout_ms: u64, waiting: Waiting },
     PayloadOpened { id: DeliveryId, opened: Opened },
     PayloadProgress { id: DeliveryId, offset: u64 },
     PayloadEnd { id: DeliveryId, received: Received },
@@ -78,6 +81,8 @@ pub(crate) struct QueueSender {
     pub queue: mpsc::UnboundedSender<Queued>,
     /// Whether the final outcome follows a stage that was told.
     pub stages: bool,
+    /// Dropped when the message is durable: who sent it waits for that.
+    pub pending: Option<mpsc::Sender<()>>,
 }
 
 /// Who waits for the outcome of one message, and the room it holds meanwhile.
@@ -94,10 +99,13 @@ impl Waiting {
     /// The message is durable, perhaps under the id of an earlier sending.
     pub fn accepted(&mut self, id: MessageId) {
         self.id = id;
-        if let OutcomeSender::One(handle) = &mut self.to
-            && let Some(accepted) = handle.accepted.take()
-        {
-            let _ = accepted.send(Ok(id));
+        match &mut self.to {
+            OutcomeSender::One(handle) => {
+                if let Some(accepted) = handle.accepted.take() {
+                    let _ = accepted.send(Ok(id));
+                }
+            }
+            OutcomeSender::Queue(to) => to.pending = None,
         }
     }
 
@@ -153,6 +161,9 @@ pub(crate) struct Parts {
     pub deliveries: mpsc::Sender<Delivery>,
     pub journal: JournalThreads,
     pub payloads: Payloads,
+    pub store: Option<StoreThreads>,
+    /// Messages of the durable outbox without final outcome.
+    pub recovered: Vec<Recovered>,
     pub sent: Arc<SentLog>,
     pub directory: DirectoryConfig,
     pub floor: Option<std::path::PathBuf>,
@@ -171,6 +182,8 @@ pub(crate) struct Driver {
     waiting: HashMap<Ticket, SmallVec<[Waiting; 1]>>,
     /// Outcomes to be told once the counters that include them are published.
     finished: Vec<(Waiting, Box<SendOutcome>)>,
+    /// For the durable outbox, at the end of the turn.
+    orders: Vec<StoreOrder>,
     /// Accepted, and to be noted before they leave.
     leaving: Vec<(EndpointId, MessageId)>,
     resolves: HashMap<u64, oneshot::Sender<Resolution>>,
@@ -187,6 +200,7 @@ impl Driver {
             links: HashMap::new(),
             waiting: HashMap::new(),
             finished: Vec::new(),
+            orders: Vec::new(),
             leaving: Vec::new(),
             resolves: HashMap::new(),
             next_resolve: 0,
@@ -197,6 +211,7 @@ impl Driver {
 
     /// Runs until closed.
     pub async fn run(mut self) {
+        self.recover();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let wake = self.wake_at();
@@ -302,6 +317,11 @@ impl Driver {
                 core.handle_link_down(now, session);
             }
             Input::Journal(answer) => self.on_journal(answer),
+            Input::Store(answer) => self.on_store(answer),
+            Input::Ask { statement, timeout_ms, waiting } => match core.handle_ask(now, statement, timeout_ms) {
+                Ok(ticket) => drop(self.waiting.insert(ticket, smallvec![waiting])),
+                Err(error) => waiting.tell(Err(error)),
+            },
             Input::PayloadOpened { id, opened } => {
                 self.parts.payloads.on_opened(id, opened);
                 core.handle_payload_opened(now, id, opened);
@@ -354,6 +374,37 @@ impl Driver {
         }
     }
 
+    /// What an earlier process promised to send goes on.
+    fn recover(&mut self) {
+        let now = self.parts.clock.now();
+        for recovered in std::mem::take(&mut self.parts.recovered) {
+            if let Err(error) = self.parts.core.handle_recovered(now, recovered) {
+                tracing::warn!(%error, "a message of the durable outbox is left there");
+            }
+        }
+    }
+
+    fn on_store(&mut self, answer: StoreAnswer) {
+        let now = self.parts.clock.now();
+        let core = &mut self.parts.core;
+        match answer {
+            StoreAnswer::Written { accepted, outcomes } => {
+                accepted.into_iter().for_each(|(ticket, accepted)| core.handle_accepted(now, ticket, accepted));
+                outcomes.into_iter().for_each(|id| core.handle_outcome_stored(now, id, true));
+            }
+            StoreAnswer::Failed { accepts, outcomes, why } => {
+                tracing::error!(%why, "the durable outbox failed; nothing more is sent until a restart");
+                for ticket in accepts {
+                    core.handle_accepted(now, ticket, StoreAnswer::refusal(&why));
+                }
+                outcomes.into_iter().for_each(|id| core.handle_outcome_stored(now, id, false));
+                self.parts.status.send_modify(|status| status.outbox_failed = true);
+            }
+            StoreAnswer::Loaded { ticket, payload } => core.handle_loaded(now, ticket, payload),
+            StoreAnswer::Recalled { id, known } => core.handle_recalled(now, id, known.as_deref()),
+        }
+    }
+
     /// Carries out what the core wants until it wants nothing more.
     fn pump(&mut self) {
         let (mut lookups, mut records) = (Vec::new(), Vec::new());
@@ -365,6 +416,9 @@ impl Driver {
             if !self.deliver() {
                 break;
             }
+        }
+        if let Some(store) = self.parts.store.as_ref().filter(|_| !self.orders.is_empty()) {
+            store.order(std::mem::take(&mut self.orders));
         }
         let ids: Vec<DeliveryId> = records.iter().map(|record| record.id).collect();
         if !self.parts.journal.record(records) {
@@ -408,7 +462,7 @@ impl Driver {
             Output::Payload(order) => self.on_payload(order),
             Output::Sent { sender, message } => self.leaving.push((sender, message)),
             Output::Verify { version, snapshots, at } => self.verify(version, snapshots, at),
-            Output::Store(_) => {}
+            Output::Store(order) => self.orders.push(order),
             Output::Accepted { ticket, message, same_as } => self.on_accepted(ticket, message, same_as),
             Output::NotAccepted { ticket, error } => {
                 for waiting in self.waiting.remove(&ticket).into_iter().flatten() {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use kernpost_codecs::EndpointId;
+use kernpost_codecs::{EndpointId, Party};
 use kernpost_routing_table::Table;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 use super::clock::{Clock, wall};
-use super::config::{ClientConfig, DirectoryConfig, JournalConfig, LinkConfig};
+use super::config::{ClientConfig, DirectoryConfig, EndpointConfig, JournalConfig, LinkConfig};
 use super::directory::{self, FLOOR_FILE};
 use super::driver::{Driver, Input, Parts};
 use super::identity::link_identities;
@@ -21,8 +21,9 @@ use super::sockets::Sockets;
 use super::status::Status;
 use super::tls::{TlsError, client_config};
 use super::{Client, Delivery};
-use crate::core::{Core, CoreConfig, DirectoryFrom, EndpointSetup, Limits, LinkSetup};
+use crate::core::{Core, CoreConfig, DirectoryFrom, EndpointSetup, FinalOutcome, Limits, LinkSetup, Recovered};
 use crate::journal::{DiskJournal, Journal, JournalError, JournalThreads, MemoryJournal, SentLog};
+use crate::outbox_store::{OutboxError, OutboxStore, StoreThreads, Stored};
 
 /// How often partial payloads are looked through.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The durable outbox cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// The directory cannot be used.
     #[error("directory: {0}")]
     Directory(String),
@@ -82,6 +86,11 @@ pub(super) fn start(config: ClientConfig) -> Result<Client, StartError> {
         Some(folder) => SentLog::open(&folder.join("sent.ids")).map_err(io("list of sent messages"))?,
         None => SentLog::in_memory(),
     };
+    let store = config.outbox.clone().map(OutboxStore::open).transpose()?;
+    let recovered = match &store {
+        Some(store) => recovered(store, &config.endpoints)?,
+        None => Vec::new(),
+    };
     let journal = open_journal(&config.journal)?;
     let floor = config.state.as_ref().map(|folder| folder.join(FLOOR_FILE));
     let first_table = match &config.directory {
@@ -95,9 +104,17 @@ pub(super) fn start(config: ClientConfig) -> Result<Client, StartError> {
     let mut config = config;
     let partials = open_partials(&mut config).map_err(io("folder of partial payloads"))?;
     let dials = dials(&config.links, &config.limits)?;
-    let core = core(&config, journal.id())?;
+    if let Some(outbox) = &config.outbox {
+        config.limits.parked_messages = usize::try_from(outbox.messages).unwrap_or(usize::MAX);
+    }
+    let mut core = core(&config, journal.id())?;
+    if store.is_some() {
+        core.keep_durably();
+    }
     launch(Pieces {
         core,
+        store: store.map(Arc::new),
+        recovered,
         endpoints: config.links.iter().flat_map(|link| link.endpoints.iter().cloned()).collect(),
         journal,
         partials,
@@ -114,6 +131,8 @@ pub(super) fn start(config: ClientConfig) -> Result<Client, StartError> {
 /// What a client is started from.
 struct Pieces {
     core: Core,
+    store: Option<Arc<OutboxStore>>,
+    recovered: Vec<Recovered>,
     endpoints: Vec<EndpointId>,
     journal: Journal,
     partials: Partials,
@@ -142,6 +161,10 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
     let sent = Arc::new(pieces.sent);
     let journal = JournalThreads::start(Arc::new(pieces.journal), Arc::clone(&sent), queue, answer, wall)
         .map_err(io("journal threads"))?;
+    let answers = inputs.clone();
+    let answer = move |answer| drop(answers.blocking_send(Input::Store(answer)));
+    let start_store = |store: &Arc<OutboxStore>| StoreThreads::start(Arc::clone(store), answer, wall);
+    let store = pieces.store.as_ref().map(start_store).transpose().map_err(io("outbox threads"))?;
     let byte_room_total = u32::try_from(pieces.limits.outbox_bytes.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
     let client = Client {
         inputs: inputs.clone(),
@@ -153,7 +176,7 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
         status: status_reader,
         tables: table_reader.clone(),
         ended: ended_reader,
-        durable: false,
+        outbox: pieces.store,
         _held: held,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("async runtime"))?;
@@ -193,6 +216,8 @@ fn launch(pieces: Pieces) -> Result<Client, StartError> {
                 own_inputs: inputs,
                 deliveries,
                 journal,
+                store,
+                recovered: pieces.recovered,
                 sent,
                 directory: pieces.directory,
                 floor: pieces.floor,
@@ -233,6 +258,22 @@ fn open_partials(config: &mut ClientConfig) -> std::io::Result<Partials> {
     let most = if config.receive { limits.partial_bytes } else { inline };
     limits.largest_payload = limits.largest_payload.min(most).max(inline);
     Partials::open(folder, limits.partial_bytes, limits.partial_ms)
+}
+
+/// What an earlier process of these endpoints promised to send. Messages of other endpoints stay where they are.
+fn recovered(store: &OutboxStore, endpoints: &[EndpointConfig]) -> Result<Vec<Recovered>, OutboxError> {
+    let ours = |stored: &Stored| endpoints.iter().any(|entry| entry.id == stored.sender);
+    let open = store.open_messages()?.into_iter().filter(ours);
+    Ok(open
+        .map(|stored| {
+            let custody = stored.outcome.filter(|outcome| outcome.outcome == FinalOutcome::Custody);
+            let custody = custody.and_then(|outcome| match outcome.issuer {
+                Some(Party::Router(router)) => Some(router),
+                _ => None,
+            });
+            Recovered { statement: stored.statement, file: stored.file, custody }
+        })
+        .collect())
 }
 
 fn open_journal(config: &JournalConfig) -> Result<Journal, JournalError> {

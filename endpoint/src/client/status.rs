@@ -20,6 +20,10 @@ pub struct Status {
     pub ledger: Ledger,
     /// The journal failed: nothing more is accepted until a restart.
     pub journal_failed: bool,
+    /// The durable outbox failed: nothing more is sent until a restart.
+    pub outbox_failed: bool,
+    /// Cases held (*case-held*) because the router that has an earlier message in custody cannot be reached.
+    pub cases_held: usize,
 }
 
 impl Status {
@@ -30,6 +34,7 @@ impl Status {
 
     pub(crate) fn refresh(&mut self, core: &Core) {
         self.directory = core.table().is_some();
+        self.cases_held = core.held_cases();
         for (endpoint, links) in &mut self.attached {
             *links = core.attached(endpoint);
             if *links > 0 {

@@ -10,6 +10,7 @@ pub(super) struct RawConfig {
     pub tls: Option<RawTls>,
     pub directory: Option<RawDirectory>,
     pub state: Option<RawState>,
+    pub outbox: Option<RawOutbox>,
     pub line: Option<RawLine>,
     pub limits: Option<RawLimits>,
     #[serde(default)]
@@ -47,6 +48,22 @@ pub(super) struct RawState {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct RawOutbox {
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    pub folder: PathBuf,
+    pub messages: Option<u64>,
+    pub bytes: Option<u64>,
+    pub kept: Option<u64>,
+    pub retention_days: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RawLine {
     pub profile: Option<String>,
     pub rtt_ms: Option<u64>,
@@ -66,6 +83,7 @@ pub(super) struct RawLimits {
     pub large_receptions: Option<u64>,
     pub partial_bytes: Option<u64>,
     pub partial_hours: Option<u64>,
+    pub case_hold_ms: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

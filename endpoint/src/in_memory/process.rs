@@ -261,12 +261,17 @@ impl Process {
             Input::Abandoned { id } => self.core.handle_abandoned(id),
             Input::Resolve { service, jurisdiction, answer } => self.resolve(service, jurisdiction, answer),
             Input::Close { patience } => self.close(now, patience),
+            Input::Ask { statement, timeout_ms, waiting } => match self.core.handle_ask(now, statement, timeout_ms) {
+                Ok(ticket) => drop(self.waiting.insert(ticket, waiting)),
+                Err(error) => waiting.tell(Err(error)),
+            },
             // Inputs of links and journals of the other driver: none of them is ever sent here.
             Input::Up { .. }
             | Input::Frames { .. }
             | Input::Writable { .. }
             | Input::Down { .. }
             | Input::Journal(_)
+            | Input::Store(_)
             | Input::PayloadOpened { .. }
             | Input::PayloadProgress { .. }
             | Input::PayloadEnd { .. }
