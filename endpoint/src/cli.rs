@@ -8,6 +8,7 @@ mod batch;
 mod connect;
 mod directory;
 mod folder;
+mod journal;
 mod outbox;
 mod outcome;
 mod payload;
@@ -42,6 +43,9 @@ enum Command {
     Reply(Box<reply::ReplyArgs>),
     /// Say what became of a message: from the durable outbox, else by asking the network.
     Outcome(outcome::OutcomeArgs),
+    /// Serve a journal to several processes of the same endpoints.
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Look into the durable outbox.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -73,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Receive(args) => block_on(receive::run(*args)),
         Command::Reply(args) => block_on(reply::run(*args)),
         Command::Outcome(args) => block_on(outcome::run(args)),
+        Command::Journal(command) => block_on(journal::run(command)),
         Command::Outbox(command) => outbox::run(command),
         Command::Resolve(args) => block_on(resolve::run(args)),
         Command::Receipt(command) => receipt::run(command),

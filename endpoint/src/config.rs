@@ -21,7 +21,7 @@ use crate::client::{
 use crate::core::Limits;
 use crate::outbox_store::OutboxConfig;
 use credentials::{read_certificates, read_key};
-use raw::{RawConfig, RawEndpoint, RawLine, RawLink, RawOutbox, RawRouter, RawTls};
+use raw::{RawConfig, RawEndpoint, RawJournal, RawLine, RawLink, RawOutbox, RawRouter, RawTls};
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl std::error::Error for ConfigProblems {}
 /// What a process adds to its configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct Purpose {
-    /// Where verdicts are kept; `None`: this process only sends, or only in memory.
+    /// Where verdicts are kept; `None`: where the file says, in memory if nowhere.
     pub journal: Option<PathBuf>,
     /// Whether accepted messages are stored in the journal.
     pub keep_messages: bool,
@@ -101,10 +101,7 @@ impl Check<'_> {
             endpoints,
             links,
             directory: directory?,
-            journal: match &purpose.journal {
-                Some(path) => JournalConfig::Folder { path: path.clone(), keep_messages: purpose.keep_messages },
-                None => JournalConfig::Memory,
-            },
+            journal: self.journal(raw.journal.as_ref(), purpose),
             outbox,
             state: raw.state.map(|state| self.path(&state.folder)),
             receive: purpose.receive,
@@ -327,6 +324,31 @@ impl Check<'_> {
         number("case_hold_ms", hold, 0, 30 * 86_400_000, &mut |value| limits.case_hold_ms = value);
         number("partial_hours", hours, 1, 720, &mut |value| limits.partial_ms = value * 3_600_000);
         limits
+    }
+
+    /// What the command line says goes before the file; a process that does not receive needs none.
+    fn journal(&mut self, raw: Option<&RawJournal>, purpose: &Purpose) -> JournalConfig {
+        let keep_messages = purpose.keep_messages;
+        if let Some(path) = &purpose.journal {
+            return JournalConfig::Folder { path: path.clone(), keep_messages };
+        }
+        match raw.map(|raw| (raw.folder.as_ref(), raw.socket.as_ref())) {
+            Some((Some(_), Some(_)) | (None, None)) => {
+                self.problem("journal: give folder, or socket of a journal that is served, and not both");
+                JournalConfig::Memory
+            }
+            Some((Some(folder), None)) if purpose.receive => {
+                JournalConfig::Folder { path: self.path(folder), keep_messages }
+            }
+            Some((None, Some(_))) if purpose.receive && keep_messages => {
+                self.problem(
+                    "journal.socket: a shared journal stores no messages; use a journal of this process's own",
+                );
+                JournalConfig::Memory
+            }
+            Some((None, Some(socket))) if purpose.receive => JournalConfig::Socket(self.path(socket)),
+            _ => JournalConfig::Memory,
+        }
     }
 
     fn outbox(&mut self, raw: &RawOutbox) -> Option<OutboxConfig> {

@@ -138,6 +138,13 @@ pub enum Output {
     Lookup(Lookup),
     /// Make this durable and answer by [`Core::handle_journalled`].
     Journal(JournalRecord),
+    /// No verdict on this message will follow here: where several processes share the journal, another one may take it.
+    Release {
+        /// Half of the identity.
+        sender: EndpointId,
+        /// The other half.
+        message: MessageId,
+    },
     /// Do this about a large payload.
     Payload(PayloadOrder),
     /// Remember that this message was sent, so that replies to it are recognised.

@@ -6,9 +6,10 @@ use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use kernpost_codecs::{Code, EndpointId, MessageId};
+use kernpost_endpoint::client::JournalConfig;
 use kernpost_endpoint::config::{Purpose, load};
 use kernpost_endpoint::core::Ledger;
 use kernpost_endpoint::{Client, Delivery};
@@ -37,9 +38,10 @@ pub struct ReceiveArgs {
     pub connect: ConnectArgs,
     #[command(flatten)]
     pub sink: SinkArgs,
-    /// Folder of the journal, which keeps messages from being handed over twice; one process at a time.
+    /// Folder of the journal, which keeps messages from being handed over twice; one process at a time. Default: [journal] of the
+    /// configuration, which may name the socket of a journal that several processes share.
     #[arg(long, value_name = "FOLDER")]
-    pub journal: PathBuf,
+    pub journal: Option<PathBuf>,
     /// Also follow what was sent: opens the durable outbox ([outbox]), so that late receipts of messages in custody reach it, and
     /// what is open is asked for and sent again.
     #[arg(long)]
@@ -134,15 +136,19 @@ enum Sink {
 pub async fn run(args: ReceiveArgs) -> Result<ExitCode> {
     let sink = sink(&args.sink)?;
     let purpose = Purpose {
-        journal: Some(args.journal.clone()),
+        journal: args.journal.clone(),
         keep_messages: matches!(sink, Sink::Accept),
         receive: true,
         send: args.follow,
         only: args.endpoints.as_deref().map(recipients::parse).transpose()?,
     };
+    let config = load(&args.connect.config, &purpose)?;
+    if config.journal == JournalConfig::Memory {
+        bail!("say where the journal is: --journal FOLDER, or [journal] in {}", args.connect.config.display());
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let client = Client::start(load(&args.connect.config, &purpose)?)?;
+    let client = Client::start(config)?;
     let tally = Arc::new(Mutex::new(Tally::default()));
     let work = receive(&client, &sink, args.concurrency, &tally);
     let ready = announce(&client, &args.connect);

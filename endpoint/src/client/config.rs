@@ -118,6 +118,8 @@ pub enum JournalConfig {
         /// Whether accepted messages are stored with their verdicts.
         keep_messages: bool,
     },
+    /// Served by `kernpost journal serve` at this socket, for several processes of the endpoints. It stores no messages.
+    Socket(PathBuf),
     /// In memory: for tests, and for processes that only send.
     Memory,
 }

@@ -182,6 +182,8 @@ pub(crate) struct Driver {
     waiting: HashMap<Ticket, SmallVec<[Waiting; 1]>>,
     /// Outcomes to be told once the counters that include them are published.
     finished: Vec<(Waiting, Box<SendOutcome>)>,
+    /// Let go without a verdict, for a shared journal.
+    released: Vec<(EndpointId, MessageId)>,
     /// For the durable outbox, at the end of the turn.
     orders: Vec<StoreOrder>,
     /// Accepted, and to be noted before they leave.
@@ -200,6 +202,7 @@ impl Driver {
             links: HashMap::new(),
             waiting: HashMap::new(),
             finished: Vec::new(),
+            released: Vec::new(),
             orders: Vec::new(),
             leaving: Vec::new(),
             resolves: HashMap::new(),
@@ -366,10 +369,14 @@ impl Driver {
         match answer {
             JournalAnswer::Found(found) => found.into_iter().for_each(|found| core.handle_found(found)),
             JournalAnswer::Durable(ids) => ids.into_iter().for_each(|id| core.handle_journalled(id, true)),
-            JournalAnswer::Failed(ids, why) => {
-                tracing::error!(%why, "the journal failed; nothing more is accepted until a restart");
+            JournalAnswer::Failed { ids, why, lasting } => {
                 ids.into_iter().for_each(|id| core.handle_journalled(id, false));
-                self.parts.status.send_modify(|status| status.journal_failed = true);
+                if lasting {
+                    tracing::error!(%why, "the journal failed; nothing more is accepted until a restart");
+                    self.parts.status.send_modify(|status| status.journal_failed = true);
+                } else {
+                    tracing::error!(%why, "the journal failed for some messages; they are undecided");
+                }
             }
         }
     }
@@ -422,7 +429,11 @@ impl Driver {
         }
         let ids: Vec<DeliveryId> = records.iter().map(|record| record.id).collect();
         if !self.parts.journal.record(records) {
-            self.on_journal(JournalAnswer::Failed(ids, "its thread is gone or far behind".to_owned()));
+            let why = "its thread is gone or far behind".to_owned();
+            self.on_journal(JournalAnswer::Failed { ids, why, lasting: true });
+        }
+        if !self.parts.journal.release(std::mem::take(&mut self.released)) {
+            tracing::error!("the journal does not answer; messages let go stay reserved until this process ends");
         }
         if !self.parts.journal.look_up(lookups) {
             tracing::error!("the journal does not answer; entries pass their deadline");
@@ -459,6 +470,7 @@ impl Driver {
             }
             Output::Lookup(lookup) => lookups.push(lookup),
             Output::Journal(record) => records.push(record),
+            Output::Release { sender, message } => self.released.push((sender, message)),
             Output::Payload(order) => self.on_payload(order),
             Output::Sent { sender, message } => self.leaving.push((sender, message)),
             Output::Verify { version, snapshots, at } => self.verify(version, snapshots, at),

@@ -22,7 +22,7 @@ use super::status::Status;
 use super::tls::{TlsError, client_config};
 use super::{Client, Delivery};
 use crate::core::{Core, CoreConfig, DirectoryFrom, EndpointSetup, FinalOutcome, Limits, LinkSetup, Recovered};
-use crate::journal::{DiskJournal, Journal, JournalError, JournalThreads, MemoryJournal, SentLog};
+use crate::journal::{DiskJournal, Journal, JournalError, JournalThreads, MemoryJournal, SentLog, SharedJournal};
 use crate::outbox_store::{OutboxError, OutboxStore, StoreThreads, Stored};
 
 /// How often partial payloads are looked through.
@@ -281,6 +281,7 @@ fn open_journal(config: &JournalConfig) -> Result<Journal, JournalError> {
         JournalConfig::Folder { path, keep_messages } => {
             Journal::Disk(DiskJournal::open(path, rand::random(), *keep_messages)?)
         }
+        JournalConfig::Socket(path) => Journal::Shared(SharedJournal::connect(path, rand::random())?),
         JournalConfig::Memory => Journal::Memory(MemoryJournal::new(rand::random())),
     })
 }

@@ -10,6 +10,7 @@ pub(super) struct RawConfig {
     pub tls: Option<RawTls>,
     pub directory: Option<RawDirectory>,
     pub state: Option<RawState>,
+    pub journal: Option<RawJournal>,
     pub outbox: Option<RawOutbox>,
     pub line: Option<RawLine>,
     pub limits: Option<RawLimits>,
@@ -44,6 +45,13 @@ pub(super) struct RawDirectory {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawState {
     pub folder: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawJournal {
+    pub folder: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -62,7 +62,8 @@ pub enum Verdict {
     },
 }
 
-/// A question to the journal.
+/// A question to the journal. What it does not know is reserved for this process until its verdict is recorded or it is
+/// released ([`super::Output::Release`]), where several processes share the journal.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     /// Echoed in [`Found`].
@@ -82,6 +83,8 @@ pub struct Found {
     pub id: DeliveryId,
     /// The verdict journalled earlier.
     pub earlier: Option<Earlier>,
+    /// Another process that shares the journal has this message in hand and has not decided yet.
+    pub elsewhere: bool,
     /// Whether the message replied to was sent; true when nothing was asked.
     pub solicited: bool,
 }
@@ -138,6 +141,7 @@ pub(crate) struct DueReceipt {
 pub(crate) enum InboxOutput {
     Lookup(Lookup),
     Journal(JournalRecord),
+    Release { sender: EndpointId, message: MessageId },
     Payload(PayloadOrder),
     Refuse { session: SessionId, label: Label, code: Code, detail: Detail },
     Receipt { session: SessionId, receipt: DueReceipt },
@@ -158,6 +162,9 @@ pub(crate) struct Arrival {
     pub signed: SignedStatement,
     pub leaf: Digest,
 }
+
+/// When a message that another process has in hand may come again, ms.
+const ELSEWHERE_RETRY_MS: u64 = 1_000;
 
 type Identity = (EndpointId, MessageId);
 
@@ -300,6 +307,10 @@ impl Inbox {
         if pending.leaf != arrival.leaf {
             return self.refuse(ledger, arrival.session, arrival.label, Code::ID_REUSED, Detail::default());
         }
+        if arrival.ask && matches!(pending.stage, Stage::Receiving | Stage::Queued | Stage::HandedOver) {
+            // Nothing is decided: the sender may send it again, and the repeat joins (WIRE 10.1, 10.4).
+            return self.refuse(ledger, arrival.session, arrival.label, Code::UNKNOWN_MESSAGE, Detail::default());
+        }
         pending.waiting.push(Waiting { session: arrival.session, label: arrival.label, ask: arrival.ask });
         if arrival.ask {
             return;
@@ -328,6 +339,11 @@ impl Inbox {
             return self.refuse_all(ledger, found.id, Code::UNKNOWN_MESSAGE, |_| true);
         }
         self.refuse_all(ledger, found.id, Code::UNKNOWN_MESSAGE, |waiting| waiting.ask);
+        if found.elsewhere {
+            // The other process may have handed it on: nothing certain can be said here.
+            let detail = Detail { retry_after_ms: Some(ELSEWHERE_RETRY_MS), ..Detail::default() };
+            return self.refuse_all_with(ledger, found.id, Code::UNDECIDED_DEADLINE, &detail, |_| true);
+        }
         if !found.solicited {
             let verdict = Verdict::Reject { code: Code::UNSOLICITED_REPLY, problem: None };
             return self.on_verdict(found.id, &verdict);
@@ -521,8 +537,10 @@ impl Inbox {
         let (refused, kept): (SmallVec<[Waiting; 1]>, SmallVec<[Waiting; 1]>) =
             std::mem::take(&mut pending.waiting).into_iter().partition(which);
         pending.waiting = kept;
-        if pending.waiting.is_empty() {
-            self.remove(id);
+        if pending.waiting.is_empty()
+            && let Some(Pending { identity: (sender, message), .. }) = self.remove(id)
+        {
+            self.outputs.push_back(InboxOutput::Release { sender, message });
         }
         for waiting in refused {
             self.refuse(ledger, waiting.session, waiting.label, code, detail.clone());

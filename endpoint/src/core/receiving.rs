@@ -177,6 +177,9 @@ impl Core {
             match output {
                 InboxOutput::Lookup(lookup) => self.outputs.push_back(Output::Lookup(lookup)),
                 InboxOutput::Journal(record) => self.outputs.push_back(Output::Journal(record)),
+                InboxOutput::Release { sender, message } => {
+                    self.outputs.push_back(Output::Release { sender, message });
+                }
                 InboxOutput::Payload(order) => self.outputs.push_back(Output::Payload(order)),
                 InboxOutput::Refuse { session, label, code, detail } => {
                     self.touched.insert(session);

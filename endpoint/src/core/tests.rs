@@ -327,3 +327,44 @@ fn credit_comes_back_when_a_recipient_hangs() {
     world.pass(20_000);
     assert_eq!(world.outcome().0, FinalOutcome::Delivered, "the ask after the deadline finds the journalled verdict");
 }
+
+#[test]
+fn an_ask_of_a_message_that_nobody_decided_yet_is_refused_and_never_handed_over() {
+    let mut world = World::new();
+    world.answers = false;
+    world.send(&world.outgoing(1));
+    world.lose_portal_link();
+    world.connect_portal();
+    world.run();
+    let refused = world.authority.core.ledger().refused_entries;
+    world.pass(1_000);
+    assert!(world.authority.core.ledger().refused_entries > refused);
+    assert_eq!((world.authority.handed.len(), world.portal.core.ledger().resends), (1, 1));
+    let delivery = world.authority.handed[0].id;
+    world.authority.core.handle_verdict(delivery, &Verdict::Accept);
+    world.run();
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered, "the resend joined the message in hand");
+}
+
+#[test]
+fn a_message_another_process_has_in_hand_is_undecided_here_and_is_not_handed_over() {
+    let mut world = World::new();
+    world.authority.elsewhere = true;
+    world.send(&world.outgoing(1));
+    assert!(world.authority.handed.is_empty());
+    assert_eq!(world.portal.core.ledger().undecided_attempts, 1);
+    world.authority.elsewhere = false;
+    world.pass(5_000);
+    assert_eq!(world.outcome().0, FinalOutcome::Delivered);
+}
+
+#[test]
+fn what_is_let_go_without_a_verdict_is_released() {
+    let mut world = World::new();
+    world.answers = false;
+    world.send(&world.outgoing(1));
+    let delivery = world.authority.handed[0].id;
+    world.authority.core.handle_abandoned(delivery);
+    world.run();
+    assert_eq!(world.authority.released.len(), 1);
+}

@@ -18,7 +18,7 @@ use crate::core::{
     Core, CoreConfig, DirectoryFrom, EndpointSetup, Event, Found, LinkSetup, Now, Output, Resolution, SessionId,
     Stream, Ticket,
 };
-use crate::journal::{Journal, MemoryJournal, SentLog};
+use crate::journal::{Journal, LookedUp, MemoryJournal, SentLog};
 use kernpost_codecs::frame::{FrameDecoder, LONGEST_BODY};
 
 /// Whole frames of one stream, one way or the other.
@@ -178,9 +178,13 @@ impl Process {
                 self.last_fault = Some(format!("its client closed the link: {fault}"));
             }
             Output::Lookup(lookup) => {
-                let earlier = self.journal.find(&lookup.sender, lookup.message).unwrap_or_default();
+                let looked = self.journal.look_up(std::slice::from_ref(&lookup)).unwrap_or_default().pop();
+                let earlier = looked.and_then(|looked| match looked {
+                    LookedUp::Known(earlier) => Some(earlier),
+                    LookedUp::Unknown | LookedUp::Elsewhere => None,
+                });
                 let solicited = Journal::solicited(&self.sent, &lookup);
-                self.core.handle_found(Found { id: lookup.id, earlier, solicited });
+                self.core.handle_found(Found { id: lookup.id, earlier, elsewhere: false, solicited });
             }
             Output::Journal(record) => {
                 let id = record.id;
@@ -198,8 +202,8 @@ impl Process {
                 let why = "the directory of an in-memory network never changes".to_owned();
                 self.core.handle_verified(now, version, &snapshots, Err(why));
             }
-            // No durable outbox here.
-            Output::Store(_) | Output::Accepted { .. } | Output::NotAccepted { .. } => {}
+            // No journal that is shared, and no durable outbox here.
+            Output::Release { .. } | Output::Store(_) | Output::Accepted { .. } | Output::NotAccepted { .. } => {}
             Output::Stage { ticket, outcome } => {
                 if let Some(waiting) = self.waiting.get_mut(&ticket) {
                     waiting.stage(&outcome);

@@ -52,11 +52,20 @@ impl DiskJournal {
         Ok(Self { folder: folder.to_owned(), id, database, verdicts, expiry, messages, failed })
     }
 
-    pub(super) fn id(&self) -> [u8; 16] {
+    pub(in crate::journal) fn id(&self) -> [u8; 16] {
         self.id
     }
 
     pub(super) fn find(&self, sender: &EndpointId, message: MessageId) -> Result<Option<Earlier>, JournalError> {
+        Ok(self.find_record(sender, message)?.map(|(earlier, _)| earlier))
+    }
+
+    /// The verdict on this message, and when it is forgotten.
+    pub(in crate::journal) fn find_record(
+        &self,
+        sender: &EndpointId,
+        message: MessageId,
+    ) -> Result<Option<(Earlier, UnixMs)>, JournalError> {
         let found = self.verdicts.get(key(sender, message)).map_err(|cause| storage(&self.folder, &cause))?;
         let Some(bytes) = found else { return Ok(None) };
         decode(&bytes).map(Some).ok_or_else(|| JournalError::Damaged {
@@ -65,7 +74,7 @@ impl DiskJournal {
         })
     }
 
-    pub(super) fn record(&self, records: &[JournalRecord]) -> Result<(), JournalError> {
+    pub(in crate::journal) fn record(&self, records: &[JournalRecord]) -> Result<(), JournalError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(JournalError::Failed);
         }
@@ -100,7 +109,7 @@ impl DiskJournal {
         Ok(())
     }
 
-    pub(super) fn prune(&self, now: UnixMs, most: usize) -> Result<usize, JournalError> {
+    pub(in crate::journal) fn prune(&self, now: UnixMs, most: usize) -> Result<usize, JournalError> {
         let fault = |cause: fjall::Error| storage(&self.folder, &cause);
         let mut batch = self.database.batch();
         let mut pruned = 0;

@@ -12,7 +12,7 @@ use crate::core::Earlier;
 const VERSION: u8 = 1;
 
 /// Writes a verdict.
-pub(super) fn encode(verdict: &Earlier, forget_after: UnixMs) -> Vec<u8> {
+pub(in crate::journal) fn encode(verdict: &Earlier, forget_after: UnixMs) -> Vec<u8> {
     let problem = verdict.problem.as_deref().unwrap_or_default();
     let mut bytes = Vec::with_capacity(50 + problem.len());
     bytes.push(VERSION);
@@ -24,21 +24,22 @@ pub(super) fn encode(verdict: &Earlier, forget_after: UnixMs) -> Vec<u8> {
     bytes
 }
 
-/// Reads a verdict; `None` when it is damaged.
-pub(super) fn decode(bytes: &[u8]) -> Option<Earlier> {
+/// Reads a verdict and when it is forgotten; `None` when it is damaged.
+pub(in crate::journal) fn decode(bytes: &[u8]) -> Option<(Earlier, UnixMs)> {
     let (&version, rest) = bytes.split_first()?;
     let (leaf, rest) = rest.split_first_chunk::<32>()?;
     let (&outcome, rest) = rest.split_first()?;
     let (code, rest) = rest.split_first_chunk::<8>()?;
-    let (_forget_after, problem) = rest.split_first_chunk::<8>()?;
+    let (forget_after, problem) = rest.split_first_chunk::<8>()?;
     let problem = std::str::from_utf8(problem).ok()?;
     (version == VERSION).then_some(())?;
-    Some(Earlier {
+    let earlier = Earlier {
         leaf: Digest(*leaf),
         outcome: Outcome::try_from(u64::from(outcome)).ok()?,
         code: u64::from_be_bytes(*code),
         problem: (!problem.is_empty()).then(|| problem.to_owned()),
-    })
+    };
+    Some((earlier, UnixMs(u64::from_be_bytes(*forget_after))))
 }
 
 #[cfg(test)]
@@ -49,7 +50,7 @@ mod tests {
     fn a_verdict_is_read_as_it_was_written() {
         for problem in [None, Some("unvollständig".to_owned())] {
             let verdict = Earlier { leaf: Digest([3; 32]), outcome: Outcome::Rejected, code: 1_001, problem };
-            assert_eq!(decode(&encode(&verdict, UnixMs(5))), Some(verdict));
+            assert_eq!(decode(&encode(&verdict, UnixMs(5))), Some((verdict, UnixMs(5))));
         }
     }
 

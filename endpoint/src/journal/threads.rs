@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Journal, SentLog};
+use kernpost_codecs::{EndpointId, MessageId};
+
+use super::{Journal, LookedUp, SentLog};
 use crate::core::{DeliveryId, Found, JournalRecord, Lookup};
 
 /// Most records in one commit.
@@ -22,14 +24,25 @@ const PRUNE_MOST: usize = 10_000;
 pub(crate) enum JournalAnswer {
     Found(Vec<Found>),
     Durable(Vec<DeliveryId>),
-    /// Whether these are durable is unknown, and the journal takes nothing more.
-    Failed(Vec<DeliveryId>, String),
+    /// Nothing certain is known of these; `lasting`: and the journal takes nothing more.
+    Failed {
+        ids: Vec<DeliveryId>,
+        why: String,
+        lasting: bool,
+    },
+}
+
+/// What the reading thread does.
+#[derive(Debug)]
+enum Question {
+    LookUp(Vec<Lookup>),
+    Release(Vec<(EndpointId, MessageId)>),
 }
 
 /// The way to the threads; they end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct JournalThreads {
-    lookups: SyncSender<Vec<Lookup>>,
+    lookups: SyncSender<Question>,
     records: SyncSender<Vec<JournalRecord>>,
 }
 
@@ -56,7 +69,12 @@ impl JournalThreads {
 
     /// Hands over questions; false when the queue is full or the thread is gone.
     pub fn look_up(&self, lookups: Vec<Lookup>) -> bool {
-        lookups.is_empty() || self.lookups.try_send(lookups).is_ok()
+        lookups.is_empty() || self.lookups.try_send(Question::LookUp(lookups)).is_ok()
+    }
+
+    /// Hands over messages that are let go; false when the queue is full or the thread is gone.
+    pub fn release(&self, messages: Vec<(EndpointId, MessageId)>) -> bool {
+        messages.is_empty() || self.lookups.try_send(Question::Release(messages)).is_ok()
     }
 
     /// Hands over records; false when the queue is full or the thread is gone.
@@ -65,20 +83,52 @@ impl JournalThreads {
     }
 }
 
-fn look_up(journal: &Journal, sent: &SentLog, queue: &Receiver<Vec<Lookup>>, answer: impl Fn(JournalAnswer)) {
-    while let Ok(lookups) = queue.recv() {
-        let mut found = Vec::with_capacity(lookups.len());
-        for lookup in lookups {
-            match journal.find(&lookup.sender, lookup.message) {
-                Ok(earlier) => {
-                    let solicited = Journal::solicited(sent, &lookup);
-                    found.push(Found { id: lookup.id, earlier, solicited });
+fn look_up(journal: &Journal, sent: &SentLog, queue: &Receiver<Question>, answer: impl Fn(JournalAnswer)) {
+    while let Ok(question) = queue.recv() {
+        let lookups = match question {
+            Question::LookUp(lookups) => lookups,
+            Question::Release(messages) => {
+                if let Err(error) = journal.release(&messages) {
+                    tracing::warn!(%error, "messages could not be released; they are when this process ends");
                 }
-                Err(error) => answer(JournalAnswer::Failed(vec![lookup.id], error.to_string())),
+                continue;
+            }
+        };
+        match journal.look_up(&lookups) {
+            Ok(looked) => {
+                let found = lookups.into_iter().zip(looked).map(|(lookup, looked)| found(sent, &lookup, looked));
+                answer(JournalAnswer::Found(found.collect()));
+            }
+            // One damaged record must not stop the others.
+            Err(error) if lookups.len() > 1 && error.is_lasting() => {
+                for lookup in lookups {
+                    answer(one_by_one(journal, sent, lookup));
+                }
+            }
+            Err(error) => {
+                let ids = lookups.iter().map(|lookup| lookup.id).collect();
+                answer(JournalAnswer::Failed { ids, why: error.to_string(), lasting: error.is_lasting() });
             }
         }
-        answer(JournalAnswer::Found(found));
     }
+}
+
+fn one_by_one(journal: &Journal, sent: &SentLog, lookup: Lookup) -> JournalAnswer {
+    match journal.look_up(std::slice::from_ref(&lookup)) {
+        Ok(looked) => JournalAnswer::Found(looked.into_iter().map(|looked| found(sent, &lookup, looked)).collect()),
+        Err(error) => {
+            JournalAnswer::Failed { ids: vec![lookup.id], why: error.to_string(), lasting: error.is_lasting() }
+        }
+    }
+}
+
+fn found(sent: &SentLog, lookup: &Lookup, looked: LookedUp) -> Found {
+    let (earlier, elsewhere) = match looked {
+        LookedUp::Known(earlier) => (Some(earlier), false),
+        LookedUp::Unknown => (None, false),
+        LookedUp::Elsewhere => (None, true),
+    };
+    Found { id: lookup.id, earlier, elsewhere, solicited: Journal::solicited(sent, lookup) }
 }
 
 fn commit(
@@ -97,8 +147,17 @@ fn commit(
         }
         let ids: Vec<DeliveryId> = records.iter().map(|record| record.id).collect();
         match journal.record(&records) {
-            Ok(()) => answer(JournalAnswer::Durable(ids)),
-            Err(error) => answer(JournalAnswer::Failed(ids, error.to_string())),
+            Ok(durable) => {
+                let of =
+                    |wanted: bool| ids.iter().zip(&durable).filter(move |(_, is)| **is == wanted).map(|(id, _)| *id);
+                let others: Vec<DeliveryId> = of(false).collect();
+                answer(JournalAnswer::Durable(of(true).collect()));
+                if !others.is_empty() {
+                    let why = "another process that shares the journal decided first".to_owned();
+                    answer(JournalAnswer::Failed { ids: others, why, lasting: false });
+                }
+            }
+            Err(error) => answer(JournalAnswer::Failed { ids, why: error.to_string(), lasting: error.is_lasting() }),
         }
         if Instant::now() >= next_prune {
             next_prune = Instant::now() + PRUNE_EVERY;

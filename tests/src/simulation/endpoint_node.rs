@@ -316,6 +316,8 @@ impl EndpointNode {
             Output::NotAccepted { error, .. } => effects.push(Effect::NotAccepted(error.to_string())),
             Output::Stage { outcome, .. } => effects.push(Effect::Stage(outcome)),
             Output::Event(Event::CaseOrderEnded { case, .. }) => effects.push(Effect::OrderEnded(case.to_vec())),
+            // Nobody shares a journal here.
+            Output::Release { .. } => {}
             Output::Event(_) | Output::Verify { .. } | Output::Resolved { .. } => {}
             Output::Payload(order) => panic!("nobody sends large payloads here: {order:?}"),
         }
@@ -325,7 +327,7 @@ impl EndpointNode {
         let earlier = self.disk.journal.get(&(lookup.sender, lookup.message)).cloned();
         let earlier = earlier.filter(|_| !mutant::is(Mutant::SkipDeduplication));
         let solicited = lookup.reply_to.is_none_or(|key| self.disk.sent.contains(&key));
-        Found { id: lookup.id, earlier, solicited }
+        Found { id: lookup.id, elsewhere: false, earlier, solicited }
     }
 
     fn release_early(&mut self, now: Now, session: SessionId) {

@@ -37,6 +37,9 @@ pub struct Process {
     pub events: Vec<Event>,
     pub journal: BTreeMap<(String, [u8; 16]), Earlier>,
     pub sent: Vec<MessageId>,
+    /// Whether another process has every message in hand that is looked up.
+    pub elsewhere: bool,
+    pub released: Vec<MessageId>,
     pub closed: Option<kernpost_codecs::FrameFault>,
     sequence: [u64; 3],
 }
@@ -195,6 +198,8 @@ impl Process {
             events: Vec::new(),
             journal: BTreeMap::new(),
             sent: Vec::new(),
+            elsewhere: false,
+            released: Vec::new(),
             closed: None,
             sequence: [0; 3],
         }
@@ -361,7 +366,7 @@ impl World {
                         let key = (lookup.sender.to_string(), lookup.message.0);
                         let earlier = process.journal.get(&key).cloned();
                         let solicited = lookup.reply_to.is_none_or(|(_, message)| process.sent.contains(&message));
-                        found.push(Found { id: lookup.id, earlier, solicited });
+                        found.push(Found { id: lookup.id, earlier, elsewhere: process.elsewhere, solicited });
                     }
                     Output::Journal(record) => {
                         process.journal.insert((record.sender.to_string(), record.message.0), record.verdict);
@@ -372,6 +377,7 @@ impl World {
                     Output::Finished { outcome, .. } => process.outcomes.push(*outcome),
                     Output::Event(event) => process.events.push(event),
                     Output::Stage { outcome, .. } => panic!("this relay has no custody: {outcome:?}"),
+                    Output::Release { message, .. } => process.released.push(message),
                     Output::Store(_) | Output::Accepted { .. } | Output::NotAccepted { .. } => {}
                     Output::Verify { .. } | Output::Resolved { .. } => {}
                 }
