@@ -168,10 +168,11 @@ impl Desk {
         process
     }
 
-    /// What the library makes of the configuration, for a process that receives with the desk's journal, or only sends.
+    /// What the library makes of the configuration, for a process that receives with the desk's journal, or only sends, through
+    /// the durable outbox if the configuration has one.
     pub fn config(&self, receive: bool) -> ClientConfig {
         let journal = receive.then(|| self.path("journal"));
-        load(&self.path("kernpost.toml"), &Purpose { journal, receive, ..Purpose::default() }).unwrap()
+        load(&self.path("kernpost.toml"), &Purpose { journal, receive, send: !receive, ..Purpose::default() }).unwrap()
     }
 
     /// A client that only sends, once it is attached.
