@@ -265,7 +265,7 @@ impl Run<'_> {
     }
 
     fn on_end(&mut self, now_us: u64, ended: Finished) {
-        let Finished { id, outcome } = ended;
+        let Finished { id, outcome, .. } = ended;
         let Marks { number, intended_us, .. } = Marks::of(id);
         let intended_us = u64::from(intended_us);
         let delay = usize::try_from(number).ok().and_then(|number| self.delays.get(number)).copied();
