@@ -132,7 +132,7 @@ impl Core {
             return Err(SendError::Closing);
         }
         let slot = self.slot_of(now, statement)?;
-        if self.outbox.is_full_for(slot.statement.len()) {
+        if self.outbox.len() >= self.limits.outbox_messages {
             return Err(SendError::OutboxFull { messages: self.outbox.len(), bytes: self.outbox.bytes() });
         }
         self.dirty = true;

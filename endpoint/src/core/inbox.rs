@@ -321,6 +321,7 @@ impl Inbox {
             pending.large = arrival.detached;
             pending.redelivered |= arrival.redelivered;
         } else {
+            pending.redelivered |= arrival.redelivered;
             ledger.repeats += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! The durable outbox on disk, in fjall: messages by (id, sender), their payloads, the open ones, idempotency keys, and an
+//! The durable outbox on disk, in fjall: messages by (id, sender), their payloads, the open ones with their numbers, idempotency keys, and an
 //! index by the instant at which they are forgotten.
 //!
 //! Everything that waits is written in one batch with one fsync. After a failed write the store stays failed until the process
@@ -33,6 +33,8 @@ pub struct OutboxStore {
     open_messages: AtomicU64,
     open_bytes: AtomicU64,
     kept: AtomicU64,
+    /// Above the numbers of all open messages.
+    next: AtomicU64,
 }
 
 /// What one batch does to the store, before it is written.
@@ -46,6 +48,7 @@ struct Batch<'a> {
     messages: u64,
     bytes: u64,
     kept: u64,
+    next: u64,
 }
 
 impl OutboxStore {
@@ -68,6 +71,7 @@ impl OutboxStore {
             open_messages: AtomicU64::new(0),
             open_bytes: AtomicU64::new(0),
             kept: AtomicU64::new(0),
+            next: AtomicU64::new(0),
             database,
             config,
         };
@@ -76,12 +80,14 @@ impl OutboxStore {
     }
 
     fn count(&self) -> Result<(), fjall::Error> {
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut next) = (0, 0, 0);
         for entry in self.open.iter() {
-            let value = entry.value()?;
+            let (number, length) = open_value(&entry.value()?);
             messages += 1;
-            bytes += <[u8; 8]>::try_from(value.as_ref()).map_or(0, u64::from_be_bytes);
+            bytes += length;
+            next = next.max(number.saturating_add(1));
         }
+        self.next.store(next, Ordering::Relaxed);
         self.open_messages.store(messages, Ordering::Relaxed);
         self.open_bytes.store(bytes, Ordering::Relaxed);
         self.kept.store(self.expiry.len()? as u64, Ordering::Relaxed);
@@ -113,20 +119,21 @@ impl OutboxStore {
         }
     }
 
-    /// Messages without final outcome, in the order of their ids, which is that of their making.
+    /// Messages without final outcome, in the order in which they were accepted.
     ///
     /// # Errors
     /// Storage fails or a record is damaged.
     pub fn open_messages(&self) -> Result<Vec<Stored>, OutboxError> {
         let mut found = Vec::new();
         for entry in self.open.iter() {
-            let key = entry.key().map_err(|cause| self.storage(&cause))?;
+            let (key, value) = entry.into_inner().map_err(|cause| self.storage(&cause))?;
             let Some((sender, message)) = identity(&key) else { return Err(self.damaged(&key)) };
             if let Some(record) = self.record(&key)? {
-                found.push(stored(sender, message, record));
+                found.push((open_value(&value).0, stored(sender, message, record)));
             }
         }
-        Ok(found)
+        found.sort_by_key(|(number, _)| *number);
+        Ok(found.into_iter().map(|(_, stored)| stored).collect())
     }
 
     /// The newest `most` messages, open or ended.
@@ -178,16 +185,18 @@ impl OutboxStore {
             messages,
             bytes,
             kept: self.kept.load(Ordering::Relaxed),
+            next: self.next.load(Ordering::Relaxed),
         };
         for outcome in outcomes {
             batch.outcome(outcome, now)?;
         }
         let answers = accepts.iter().map(|accept| batch.accept(accept)).collect::<Result<Vec<_>, _>>()?;
-        let Batch { batch, messages, bytes, kept, .. } = batch;
+        let Batch { batch, messages, bytes, kept, next, .. } = batch;
         batch.commit().map_err(|cause| self.storage(&cause))?;
         self.open_messages.store(messages, Ordering::Relaxed);
         self.open_bytes.store(bytes, Ordering::Relaxed);
         self.kept.store(kept, Ordering::Relaxed);
+        self.next.store(next, Ordering::Relaxed);
         Ok(answers)
     }
 
@@ -284,7 +293,9 @@ impl Batch<'_> {
         }
         self.messages += 1;
         self.bytes += bytes;
-        self.batch.insert(&self.store.open, key.clone(), bytes.to_be_bytes());
+        let value = [self.next.to_be_bytes(), bytes.to_be_bytes()].concat();
+        self.next += 1;
+        self.batch.insert(&self.store.open, key.clone(), value);
         if !accept.payload.is_empty() {
             self.batch.insert(&self.store.payloads, key.clone(), accept.payload.as_ref());
         }
@@ -377,7 +388,7 @@ fn stored(sender: EndpointId, message: MessageId, record: Record) -> Stored {
     Stored { sender, message, statement, outcome, is_final, contradiction, file, key, forget_after }
 }
 
-/// The message id first: ids are UUIDv7, so that new keys lie together and stand in the order of their making.
+/// The message id first: ids are UUIDv7, so that new keys lie together.
 fn key(sender: &EndpointId, message: MessageId) -> Vec<u8> {
     let mut key = message.0.to_vec();
     key.extend_from_slice(sender.as_str().as_bytes());
@@ -387,6 +398,13 @@ fn key(sender: &EndpointId, message: MessageId) -> Vec<u8> {
 fn identity(key: &[u8]) -> Option<(EndpointId, MessageId)> {
     let (message, sender) = key.split_first_chunk::<16>()?;
     Some((std::str::from_utf8(sender).ok()?.parse().ok()?, MessageId(*message)))
+}
+
+/// Of an open message: its number, which orders messages as they were accepted, and its bytes.
+fn open_value(value: &[u8]) -> (u64, u64) {
+    let (numbers, _) = value.as_chunks::<8>();
+    let at = |position: usize| numbers.get(position).map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    (at(0), at(1))
 }
 
 /// An endpoint id has no zero byte.

@@ -73,6 +73,18 @@ fn what_was_accepted_survives_a_restart_with_its_payload_and_stage() {
 }
 
 #[test]
+fn open_messages_come_back_in_the_order_in_which_they_were_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    for (first, second) in [(9, 3), (7, 1)] {
+        let store = open(&folder);
+        let both = [accept(&outgoing(first, "a"), None), accept(&outgoing(second, "b"), None)];
+        store.write(&both, &[], UnixMs(1_500)).unwrap();
+    }
+    let order: Vec<u8> = open(&folder).open_messages().unwrap().iter().map(|stored| stored.message.0[0]).collect();
+    assert_eq!(order, [9, 3, 7, 1]);
+}
+
+#[test]
 fn the_end_erases_the_payload_and_keeps_the_outcome_until_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
