@@ -485,8 +485,10 @@ impl Driver {
                 self.waiting.get_mut(&ticket).into_iter().flatten().for_each(|waiting| waiting.stage(&outcome));
             }
             Output::Finished { ticket, outcome } => {
-                let waiting = self.waiting.remove(&ticket).into_iter().flatten();
-                self.finished.extend(waiting.map(|waiting| (waiting, outcome.clone())));
+                let mut waiting = self.waiting.remove(&ticket).unwrap_or_default();
+                let last = waiting.pop();
+                self.finished.extend(waiting.into_iter().map(|one| (one, outcome.clone())));
+                self.finished.extend(last.map(|last| (last, outcome)));
             }
             Output::Resolved { ticket, answer } => {
                 if let Some(waiting) = self.resolves.remove(&ticket) {

@@ -138,7 +138,6 @@ impl Core {
         self.dirty = true;
         let give_up_us = now.after_ms(timeout_ms);
         Ok(self.outbox.accept(Slot {
-            case: None,
             ask: true,
             inquiry: true,
             may_have_arrived: true,

@@ -229,7 +229,8 @@ impl Outbox {
     pub fn begin(&mut self, ticket: Ticket) {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         slot.stage = Stage::BehindCase;
-        let next = match (&slot.case, &slot.custody) {
+        // A question does not take its turn in the case; it only never shares a bundle with the case's messages.
+        let next = match (slot.case.as_ref().filter(|_| !slot.inquiry), &slot.custody) {
             (Some(case), Some(custody)) => {
                 let next = self.cases.in_custody(case, ticket, custody.router);
                 self.make_ready(ticket);

@@ -4,6 +4,7 @@ mod custody;
 mod late;
 mod order;
 mod script;
+mod storm;
 mod world;
 
 use bytes::Bytes;

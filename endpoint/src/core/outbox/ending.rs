@@ -209,7 +209,8 @@ impl Outbox {
             Stage::BehindCase | Stage::Storing | Stage::Loading => Vec::new(),
         };
         self.release(released);
-        if let Some(next) = slot.case.as_ref().and_then(|case| self.cases.leave(case, ticket)) {
+        let case = slot.case.as_ref().filter(|_| !slot.inquiry);
+        if let Some(next) = case.and_then(|case| self.cases.leave(case, ticket)) {
             self.make_ready(next);
         }
     }

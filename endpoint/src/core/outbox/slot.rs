@@ -16,6 +16,9 @@ use crate::core::limits::Limits;
 use crate::core::now::Now;
 use crate::core::proof::{ReceiptProof, TreeProof};
 
+/// So many attempts without success, about ten seconds of them, before a message is sent again without an answer to asks.
+const ASKS_IN_VAIN: u32 = 10;
+
 /// How long after its expiry a message without final outcome is followed, ms.
 const CLOSED_AFTER_MS: u64 = 30 * 86_400_000;
 
@@ -182,8 +185,9 @@ impl Slot {
         } else if code == Code::UNKNOWN_MESSAGE {
             self.ask = self.inquiry || expired;
         } else if code == Code::NOT_ATTACHED {
-            // Nobody there to be asked: sent again, a router may take it into custody.
-            self.ask = self.inquiry || (self.ask && (expired || !self.custody_allowed));
+            // Nobody there to be asked, for a while: sent again, a router may take it into custody, which it never does with an ask.
+            let patient = self.setbacks < ASKS_IN_VAIN;
+            self.ask = self.inquiry || (self.ask && (patient || expired || !self.custody_allowed));
         }
     }
 
@@ -201,7 +205,7 @@ impl Slot {
             let router = custody.router.filter(|router| reach.is_some_and(|reach| reach.contains(router)));
             return router.map(Some);
         }
-        cases.pin(self.case.as_ref()?)
+        cases.pin(self.case.as_ref().filter(|_| !self.inquiry)?)
     }
 
     /// What the message costs of a link's credit (WIRE 7.1); an ask and a detached entry carry no payload.

@@ -203,6 +203,10 @@ impl Script {
         self.connect(1);
     }
 
+    pub fn stored(&self) -> bool {
+        self.stored
+    }
+
     pub fn connect(&mut self, router: usize) {
         let session = SessionId(self.next_session);
         self.next_session += 1;
