@@ -196,6 +196,10 @@ pub struct HandshakesSection {
     pub in_progress: usize,
     /// From this many in progress on, a newcomer proves its address first (Retry). Default 32.
     pub retry_above: usize,
+    /// New connections a second from all networks together that had no link within the last hour, per worker. Default 100.
+    pub strangers_per_s: u32,
+    /// Burst of that bucket. Default 200.
+    pub strangers_burst: u32,
     /// New connections a second from one /64 (or IPv4 address) and worker. Default 50.
     pub per_prefix_per_s: u32,
     /// Burst of that bucket. Default 200.

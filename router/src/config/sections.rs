@@ -391,6 +391,8 @@ fn read_budget<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, defaults: [u
 fn read_handshakes<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> HandshakesSection {
     let in_progress = section.number(notes, "in_progress", 256, 8..=65_536, "handshakes");
     let retry_above = section.number(notes, "retry_above", 32, 0..=65_536, "handshakes");
+    let strangers = section.number(notes, "strangers_per_s", 100, 1..=100_000, "connections");
+    let strangers_burst = section.number(notes, "strangers_burst", 200, 1..=100_000, "connections");
     let per_s = section.number(notes, "per_prefix_per_s", 50, 1..=100_000, "connections");
     let burst = section.number(notes, "per_prefix_burst", 200, 1..=100_000, "connections");
     let share = section.number(notes, "peer_share_percent", 25, 0..=90, "percent");
@@ -405,6 +407,8 @@ fn read_handshakes<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> Hands
     HandshakesSection {
         in_progress: usize_of(in_progress),
         retry_above: usize_of(retry_above),
+        strangers_per_s: u32::try_from(strangers).unwrap_or(u32::MAX),
+        strangers_burst: u32::try_from(strangers_burst).unwrap_or(u32::MAX),
         per_prefix_per_s: u32::try_from(per_s).unwrap_or(u32::MAX),
         per_prefix_burst: u32::try_from(burst).unwrap_or(u32::MAX),
         peer_share_percent: u8::try_from(share).unwrap_or(90),

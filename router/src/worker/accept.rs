@@ -65,7 +65,11 @@ async fn set_up(worker: Rc<Worker>, incoming: Incoming, line: Option<Arc<ServerC
         Ok(connection) => {
             worker.note_handshake(|counts| counts.finished += 1);
             tracing::info!(peer = %from, "link accepted");
+            let known = || worker.gate.borrow_mut().on_link(worker.shared.clock.now().mono_us, from);
+            known();
             link::run(Rc::clone(&worker), connection, None).await;
+            // Again: it may have lasted for days.
+            known();
         }
         Err(cause) => {
             worker.note_handshake(|counts| counts.failed += 1);
