@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use kernpost_codecs::UnixMs;
 use kernpost_routing_table::generate::{BEGIN, Shape};
 use kernpost_routing_table::{Published, SerialFloor, Table};
 
@@ -34,7 +35,12 @@ fn compile(criterion: &mut Criterion) {
         zone.routes.len()
     );
     drop(table);
-    for (name, share) in [("every hundredth rule changed", 100), ("every rule changed", 1)] {
+    let far = UnixMs(BEGIN.0 + 10 * 365 * 86_400_000);
+    for (name, share, ends) in [
+        ("every hundredth rule changed", 100, false),
+        ("every rule changed", 1, false),
+        ("another validity for every hundredth rule", 100, true),
+    ] {
         group.bench_function(format!("one zone of 20k of 1M routes, {name}"), |bencher| {
             bencher.iter_custom(|times| {
                 let mut spent = Duration::ZERO;
@@ -42,6 +48,10 @@ fn compile(criterion: &mut Criterion) {
                     zone.serial += 1;
                     for route in zone.routes.iter_mut().step_by(share) {
                         route.encryption_required = !route.encryption_required;
+                        if ends {
+                            // Then its rows cannot stay as they are.
+                            route.valid_until = route.valid_until.is_none().then_some(far);
+                        }
                     }
                     signed.replace(ZONE, &zone).expect("the zone can be signed");
                     let named: Vec<_> = signed.snapshots.iter().map(|bytes| (String::new(), bytes.clone())).collect();

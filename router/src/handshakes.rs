@@ -119,7 +119,8 @@ impl HandshakeGate {
 
     /// Takes from the buckets of a newcomer's network; what speaks against the newcomer.
     fn judge_network(&mut self, mono_us: u64, at: (usize, u64), validated: bool) -> Option<Verdict> {
-        let HandshakesSection { strangers_per_s, strangers_burst, per_prefix_per_s, per_prefix_burst, .. } = self.limits;
+        let HandshakesSection { strangers_per_s, strangers_burst, per_prefix_per_s, per_prefix_burst, .. } =
+            self.limits;
         let (at, network) = at;
         let Some(place) = self.places.get_mut(at) else { return Some(Verdict::Refuse(Refusal::Prefix)) };
         let known = place.known == network && place.known_until_us > mono_us;

@@ -1,8 +1,8 @@
 //! How does a verified directory become a table for an instant, alone or after the table before it?
 //!
 //! Both are one way: a table is compiled after another one, the first after an empty one. Zones that have not changed
-//! lend their routes; rows without a route of a changed zone, and without one whose validity began or ended, are taken
-//! over; only the others are made again. What is taken over cannot differ from what would be made: a row depends on its
+//! lend their routes, changed ones those whose prefixes and validity stay; rows to which no route came, which lost none,
+//! and in which none began or ended, are taken over; only the others are made again. What is taken over cannot differ from what would be made: a row depends on its
 //! routes, on the numbers of territories and on which of its routes are in force, and all three are compared.
 //!
 //! Because prefixes nest, one pass over a row's routes in preorder, with a stack of open prefixes, finds the longest prefix
@@ -16,7 +16,7 @@ use kernpost_codecs::{Ars, DirectoryVersion, UnixMs};
 use smallvec::SmallVec;
 
 use super::principals::Principals;
-use super::routes::{Marked, Routes};
+use super::routes::{Marked, Moved, Routes};
 use super::rows::{Rows, Span};
 use super::territories::{Successors, Territories};
 use super::{EndpointIndex, Table};
@@ -114,12 +114,13 @@ impl Table {
     pub fn compile_after(&self, directory: &Directory, at: UnixMs, generation: u64) -> Result<Self, CompileError> {
         let kept = self.kept_zones(directory);
         let principals = self.principals_after(directory, &kept)?;
-        let routes = self.routes_after(directory, &kept, &principals)?;
+        let moved = self.routes.moved(directory.verified().iter().zip(kept.iter().copied()));
+        let routes = self.routes_after(directory, &kept, &moved, &principals)?;
         let successors = successors_in_force(directory, at);
         let territories = self.territories_after(directory, &kept, successors)?;
         let changed = Changed {
-            gone: self.routes.chunks_of((0..self.zones.len()).filter(|place| !kept.contains(&Some(*place)))),
-            came: came(directory, &kept, &routes).ok_or(too_large("routes"))?,
+            gone: self.routes.gone((0..self.zones.len()).filter(|place| !kept.contains(&Some(*place))), &moved),
+            came: came(directory, &kept, &moved, &routes).ok_or(too_large("routes"))?,
         };
         // Rows refer to territories by number and were made for an instant: other numbers or an earlier instant, all anew.
         let renumbered = territories.prefixes() != self.territories.prefixes();
@@ -172,6 +173,7 @@ impl Table {
         &self,
         directory: &Directory,
         kept: &[Option<usize>],
+        moved: &[Option<(usize, Moved)>],
         principals: &Arc<Principals>,
     ) -> Result<Routes, CompileError> {
         let shared = Arc::ptr_eq(principals, &self.principals);
@@ -203,7 +205,7 @@ impl Table {
             Ok(endpoints)
         };
         let zones = directory.verified().iter().zip(kept.iter().copied());
-        self.routes.with_zones(zones, same, indexes)?.ok_or(too_large("routes"))
+        self.routes.with_zones(zones, moved, same, indexes)?.ok_or(too_large("routes"))
     }
 
     /// The numbering before when it has every prefix of the changed zones, else a new one.
@@ -244,22 +246,32 @@ struct Changed {
     came: Vec<Ordered>,
 }
 
-fn came(directory: &Directory, kept: &[Option<usize>], routes: &Routes) -> Option<Vec<Ordered>> {
-    let changed = directory.verified().iter().enumerate().zip(kept).filter(|(_, kept)| kept.is_none());
-    referred(changed.map(|(zone, _)| zone), routes)
+fn came(
+    directory: &Directory,
+    kept: &[Option<usize>],
+    moved: &[Option<(usize, Moved)>],
+    routes: &Routes,
+) -> Option<Vec<Ordered>> {
+    let zones = directory.verified().iter().zip(moved).enumerate().zip(kept).filter(|(_, kept)| kept.is_none());
+    referred(zones.map(|((place, (zone, moved)), _)| (place, zone, moved.as_ref().map(|(_, moved)| moved))), routes)
 }
 
 fn all(directory: &Directory, routes: &Routes) -> Option<Vec<Ordered>> {
-    referred(directory.verified().iter().enumerate(), routes)
+    referred(directory.verified().iter().enumerate().map(|(place, zone)| (place, zone, None)), routes)
 }
 
-/// The routes of these zones, by prefixes, with their references.
-fn referred<'a>(zones: impl Iterator<Item = (usize, &'a Arc<VerifiedZone>)>, routes: &Routes) -> Option<Vec<Ordered>> {
+/// The routes of these zones, or those of them that came, by prefixes, with their references.
+fn referred<'a>(
+    zones: impl Iterator<Item = (usize, &'a Arc<VerifiedZone>, Option<&'a Moved>)>,
+    routes: &Routes,
+) -> Option<Vec<Ordered>> {
     let zones: Vec<_> = zones.collect();
-    let mut came = Vec::with_capacity(zones.iter().map(|(_, zone)| zone.order().len()).sum());
-    for (place, zone) in &zones {
+    let mut came = Vec::with_capacity(zones.iter().map(|(_, zone, _)| zone.order().len()).sum());
+    for (place, zone, moved) in &zones {
         for route in zone.order() {
-            came.push(route.with_route(routes.reference(*place, route.route())?));
+            if moved.is_none_or(|moved| moved.came.get(route.route() as usize).copied().unwrap_or(true)) {
+                came.push(route.with_route(routes.reference(*place, route.route())?));
+            }
         }
     }
     if zones.len() > 1 {
@@ -282,6 +294,7 @@ impl RowsAfter<'_> {
         // Each row to be made: its service, its routes before, and those that come.
         let mut remade: Vec<(u64, &[Entry], &[Ordered])> = Vec::new();
         let mut services = Vec::new();
+        let any_gone = !changed.gone.is_empty();
         for (service, sources) in self.ascending() {
             // Services that are new here, before this one in order.
             while let Some(group) = came.next_if(|group| first_service(group) < service) {
@@ -290,7 +303,7 @@ impl RowsAfter<'_> {
             }
             let group = came.next_if(|group| first_service(group) == service).unwrap_or_default();
             let began_or_ended = sources.changes_at.is_some_and(|change| change <= self.at);
-            let lost = || sources.entries.iter().any(|entry| changed.gone.holds(entry.route));
+            let lost = || any_gone && sources.entries.iter().any(|entry| changed.gone.holds(entry.route));
             if !group.is_empty() || began_or_ended || lost() {
                 let stays = || sources.entries.iter().any(|entry| !changed.gone.holds(entry.route));
                 if group.is_empty() && service != ANY && !stays() {
