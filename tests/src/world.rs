@@ -32,6 +32,36 @@ pub struct World {
     maintainers: [SigningKey; 2],
 }
 
+/// A route key of Leipzig.
+pub const LEIPZIG: (&str, &str) = ("99050012104000", "147130000000");
+/// The same service in Dresden.
+pub const DRESDEN: (&str, &str) = ("99050012104000", "146120000000");
+
+/// A portal that may send everywhere, Leipzig's `city`, and `land` for the rest of Saxony; the identity `provider` may attach
+/// both.
+pub struct Saxony {
+    pub world: World,
+    pub portal: EndpointId,
+    pub city: EndpointId,
+    pub land: EndpointId,
+}
+
+impl Saxony {
+    pub fn new(routers: &[&str]) -> Self {
+        let mut world = World::new(UnixMs(1_790_000_000_000));
+        for router in routers {
+            world.router(router);
+        }
+        let portal = world.endpoint("portal", "portal");
+        let city = world.endpoint("city", "provider");
+        let land = world.endpoint("land", "provider");
+        world.grant(&portal, "99", "*", None);
+        world.route("city", "99", "14713", &[&city]);
+        world.route("land", "99", "14", &[&land]);
+        Self { world, portal, city, land }
+    }
+}
+
 impl World {
     /// A root zone `de` with nobody in it, signed at `now`.
     pub fn new(now: UnixMs) -> Self {

@@ -9,10 +9,7 @@ use kernpost_router_core::config::ClassCredit;
 use kernpost_router_core::event::Place;
 use kernpost_router_core::{Crossing, EngineConfig, EngineEvent, LinkId, Peer, WorkerId};
 use kernpost_tests::rig::{Rig, Written};
-use kernpost_tests::world::{World, link_identity};
-
-const LEIPZIG: (&str, &str) = ("99050012104000", "147130000000");
-const DRESDEN: (&str, &str) = ("99050012104000", "146120000000");
+use kernpost_tests::world::{DRESDEN, LEIPZIG, Saxony, World, link_identity};
 
 struct Cast {
     rig: Rig,
@@ -21,18 +18,8 @@ struct Cast {
     land: EndpointId,
 }
 
-/// A portal that may send everywhere, Leipzig's `city`, and `land` for the rest of Saxony.
 fn cast(config: impl FnOnce(&mut EngineConfig)) -> Cast {
-    let mut world = World::new(UnixMs(1_790_000_000_000));
-    for router in ["r1", "r2", "r3"] {
-        world.router(router);
-    }
-    let portal = world.endpoint("portal", "portal");
-    let city = world.endpoint("city", "provider");
-    let land = world.endpoint("land", "provider");
-    world.grant(&portal, "99", "*", None);
-    world.route("city", "99", "14713", &[&city]);
-    world.route("land", "99", "14", &[&land]);
+    let Saxony { world, portal, city, land } = Saxony::new(&["r1", "r2", "r3"]);
     Cast { rig: Rig::new(world, config), portal, city, land }
 }
 
@@ -263,6 +250,34 @@ fn entries_for_another_worker_cross_and_a_full_channel_is_busy() {
     assert!(matches!(&crossing, Crossing::Entries(onward) if onward.moves.len() == 2 && onward.target == link));
     rig.engine.handle_cross_refused(crossing);
     assert_eq!(rig.written().codes(from), [Code::BUSY, Code::BUSY]);
+}
+
+#[test]
+fn other_workers_hear_of_a_links_first_credit_and_of_its_end_in_this_order() {
+    let Cast { mut rig, city, .. } = cast(|config| config.workers = 2);
+    let to = rig.endpoints_link("provider", &[&city]);
+    let granted = rig.grant(to, 100);
+    let again = rig.grant(to, 100);
+    rig.event(EngineEvent::LinkDown { link: to });
+    let ended = rig.written();
+    let crossed: Vec<_> = [granted, again, ended].into_iter().flat_map(|written| written.crossed).collect();
+    let [(WorkerId(1), Crossing::Granted { link }), (WorkerId(1), Crossing::Ended { link: gone })] = crossed[..] else {
+        panic!("{crossed:?}")
+    };
+    assert_eq!((link, gone), (to, to));
+}
+
+#[test]
+fn a_queue_that_got_some_credit_is_watched_for_the_entry_that_is_now_in_front() {
+    let Cast { mut rig, portal, city, .. } = cast(|_| {});
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let to = rig.endpoints_link("provider", &[&city]);
+    rig.send(from, &portal, LEIPZIG, 1);
+    rig.pass_ms(60);
+    rig.send(from, &portal, LEIPZIG, 1);
+    assert_eq!(rig.grant(to, 1).entries_on(to), 1);
+    assert!(rig.pass_ms(99).settled.is_empty());
+    assert_eq!(rig.pass_ms(1).codes(from), [Code::BUSY]);
 }
 
 #[test]

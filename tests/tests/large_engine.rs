@@ -2,15 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use kernpost_codecs::payload::WINDOW;
-use kernpost_codecs::{Class, CloseCode, Code, EndpointId, Label, PayloadHead, UnixMs};
+use kernpost_codecs::{Class, CloseCode, Code, EndpointId, Label, PayloadHead};
 use kernpost_router_core::event::Place;
 use kernpost_router_core::large::{Downstream, PayloadStep, PayloadWay};
 use kernpost_router_core::{Crossing, EngineConfig, EngineEvent, LinkId, Peer, WorkerId};
 use kernpost_tests::rig::{Rig, Written};
-use kernpost_tests::world::{World, link_identity};
+use kernpost_tests::world::{DRESDEN, LEIPZIG, Saxony, link_identity};
 
-const LEIPZIG: (&str, &str) = ("99050012104000", "147130000000");
-const DRESDEN: (&str, &str) = ("99050012104000", "146120000000");
 const GIB: u64 = 1 << 30;
 
 /// A portal, and a provider that attaches `city` and `land` on one link and takes everything.
@@ -23,14 +21,7 @@ struct Cast {
 }
 
 fn cast(config: impl FnOnce(&mut EngineConfig)) -> Cast {
-    let mut world = World::new(UnixMs(1_790_000_000_000));
-    world.router("r1");
-    let portal = world.endpoint("portal", "portal");
-    let city = world.endpoint("city", "provider");
-    let land = world.endpoint("land", "provider");
-    world.grant(&portal, "99", "*", None);
-    world.route("city", "99", "14713", &[&city]);
-    world.route("land", "99", "14", &[&land]);
+    let Saxony { world, portal, city, land } = Saxony::new(&["r1"]);
     let mut rig = Rig::new(world, config);
     let from = rig.endpoints_link("portal", &[&portal]);
     let to = rig.endpoints_link("provider", &[&city, &land]);

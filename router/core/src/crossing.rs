@@ -94,6 +94,12 @@ pub enum Crossing {
         /// My link.
         link: LinkId,
     },
+    /// A link of mine of which I told [`Crossing::Granted`] is gone. By the same channel, so that it comes after that; the
+    /// event from control may come before.
+    Ended {
+        /// My link.
+        link: LinkId,
+    },
     /// The payload of a label of a link of yours is wanted, or was taken in so far (WIRE 9.2). A few for each window of each
     /// payload, so they share the channel of the settlements.
     Want {

@@ -270,6 +270,9 @@ impl Custody {
                 self.granted.insert(link);
                 self.wake_all();
             }
+            Crossing::Ended { link } => {
+                self.granted.remove(&link);
+            }
             // Payloads on streams of their own are not taken into custody; the others are told to workers only.
             Crossing::Want { .. } | Crossing::Pressure { .. } | Crossing::Backlog { .. } => {}
         }

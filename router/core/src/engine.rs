@@ -61,7 +61,7 @@ pub struct Engine {
     settling: Settling,
     /// Detached entries and their payloads.
     large: LargePayloads,
-    /// Links of endpoint sides, of any worker, that have granted credit.
+    /// Links of endpoint sides, of any worker, that have granted credit. Bounded by links: each leaves when it ends.
     granted: Set<LinkId>,
     /// Links whose credit may have grown in this turn.
     credited: Vec<LinkId>,
@@ -152,6 +152,9 @@ impl Engine {
             }
             Crossing::Granted { link } => {
                 self.granted.insert(link);
+            }
+            Crossing::Ended { link } => {
+                self.granted.remove(&link);
             }
             Crossing::Want { link, label, offset, length, onward } => {
                 self.want_here(link, label, offset, length, onward);

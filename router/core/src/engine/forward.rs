@@ -177,10 +177,11 @@ impl Engine {
 
     /// The peer granted more: sends from the front of the queue while credit lasts.
     pub(super) fn send_waiting(&mut self, now: Now, link: LinkId, class: Class) {
+        let watched_us = self.front_until(link, class);
         while let Some((part, ready, deadline_ms)) = self.take_ready(link, class) {
             self.emit(now, link, class, &part, ready, deadline_ms);
         }
-        self.renew_wait(link, class);
+        self.renew_wait(link, class, watched_us);
     }
 
     /// The next run of waiting entries of one part that credit allows.
@@ -207,11 +208,21 @@ impl Engine {
         (!ready.is_empty()).then_some((part, ready, deadline_ms))
     }
 
-    /// Keeps exactly one entry in `waits` for a queue: its front.
-    fn renew_wait(&mut self, link: LinkId, class: Class) {
-        self.waits.retain(|(_, l, c)| (*l, *c) != (link, class));
-        let front = self.links.get_mut(&link).and_then(|state| state.waiting_mut(class).front().map(|w| w.until_us));
-        if let Some(until_us) = front {
+    /// How long the front of a queue waits.
+    fn front_until(&mut self, link: LinkId, class: Class) -> Option<u64> {
+        self.links.get_mut(&link)?.waiting_mut(class).front().map(|waiting| waiting.until_us)
+    }
+
+    /// Keeps exactly one entry in `waits` for a queue: its front, in place of the one that is watched so far.
+    fn renew_wait(&mut self, link: LinkId, class: Class, watched_us: Option<u64>) {
+        let front_us = self.front_until(link, class);
+        if front_us == watched_us {
+            return;
+        }
+        if let Some(until_us) = watched_us {
+            self.waits.remove(&(until_us, link, class));
+        }
+        if let Some(until_us) = front_us {
             self.waits.insert((until_us, link, class));
         }
     }
@@ -230,7 +241,7 @@ impl Engine {
                     self.settle_busy(waiting.origin, waiting.entry.recipient);
                 }
             }
-            self.renew_wait(link, class);
+            self.renew_wait(link, class, None);
         }
     }
 

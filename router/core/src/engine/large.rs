@@ -117,6 +117,12 @@ impl Engine {
                 let index = origin.label.index;
                 let recipient = entry.recipient.clone();
                 self.emit(now, target, class, &onward.part, vec![(entry, origin)], onward.deadline_ms);
+                let written =
+                    self.links.get(&target).is_some_and(|state| state.outbound(class).next_sequence() > sequence);
+                if !written {
+                    // It fits no frame and is settled.
+                    return;
+                }
                 let label = Label { class, sequence, index };
                 let deadline_us = now.after_ms(onward.deadline_ms);
                 let announced = Announced::new(label, origin, recipient, length, onward.deadline_ms, deadline_us);

@@ -24,7 +24,8 @@ impl Engine {
                 if let Some(state) = self.links.get_mut(&link) {
                     state.outbound_mut(class).allowance.on_credit(entries, bytes);
                     if entries > 0 && !state.peer.is_router() && self.granted.insert(link) {
-                        self.tell_granted(link);
+                        // Every worker may now prefer its attachments.
+                        self.tell_workers(&Crossing::Granted { link });
                     }
                     self.send_waiting(now, link, class);
                 }
@@ -37,11 +38,11 @@ impl Engine {
         }
     }
 
-    /// The first credit of an endpoint side: every worker, and custody, may now prefer its attachments.
-    fn tell_granted(&mut self, link: LinkId) {
+    /// Tells all other workers, and custody.
+    pub(super) fn tell_workers(&mut self, crossing: &Crossing) {
         let custody = u16::from(self.config.custody);
         for worker in (0..self.config.workers + custody).map(WorkerId).filter(|worker| *worker != self.worker) {
-            self.outputs.push_back(EngineOutput::Cross { worker, crossing: Crossing::Granted { link } });
+            self.outputs.push_back(EngineOutput::Cross { worker, crossing: crossing.clone() });
         }
     }
 

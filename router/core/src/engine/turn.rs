@@ -6,6 +6,7 @@ use kernpost_codecs::{Class, Code, LaneKind};
 
 use super::Engine;
 use super::lane_state::LinkState;
+use crate::crossing::Crossing;
 use crate::event::EngineOutput;
 use crate::link::{LinkId, Peer, WorkerId};
 use crate::mutant::{self, Mutant};
@@ -32,12 +33,15 @@ impl Engine {
     /// written off as undecided: nobody is there to be told.
     pub(super) fn on_link_down(&mut self, link: LinkId) {
         self.presence.on_link_down(link);
-        self.granted.remove(&link);
+        let granted = self.granted.remove(&link);
         self.forget_payloads(link);
         let Some(mut state) = self.links.remove(&link) else {
             return;
         };
         self.stats.links = self.links.len() as u64;
+        if granted {
+            self.tell_workers(&Crossing::Ended { link });
+        }
         self.deadlines.retain(|(_, l, ..)| *l != link);
         self.waits.retain(|(_, l, _)| *l != link);
         for class in Class::ALL {
