@@ -3,8 +3,6 @@
 //! A portal sends steadily through the router to an authority. Strangers knock either at the router or at a plain QUIC
 //! endpoint beside it, on the same machine: what the router's links feel more is the router's own doing.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 use clap::Args;
 use kernpost_router::pki::{DevPkiRequest, write_dev_pki};
@@ -12,19 +10,15 @@ use serde_json::{Value, json};
 
 use super::namespaces::{Namespaces, THERE};
 use super::network::{AUTHORITY, Network, PORTAL, ROUTER};
-use super::process::{Running, prefixed};
+use super::process::{Programs, Running, prefixed};
 use super::refuser::Files;
 use super::{fetch, median, number, portal, strangers};
 
 /// How it is measured.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// `kernpost-router`
-    #[arg(long)]
-    router: PathBuf,
-    /// `kernpost`
-    #[arg(long)]
-    kernpost: PathBuf,
+    #[command(flatten)]
+    programs: Programs,
     /// Pairs of phases
     #[arg(long, default_value_t = 10)]
     pairs: usize,
@@ -49,9 +43,9 @@ pub fn run(options: &Options) -> Result<Value> {
     let network = Network::new(&[PORTAL.to_owned(), AUTHORITY.to_owned()])?;
     network.publish()?;
     let listen = format!("[{THERE}]:0");
-    let (router, address) = network.start_router(&options.router, &line.there(), &listen, "")?;
+    let (router, address) = network.start_router(&options.programs.router, &line.there(), &listen, "")?;
     let authority = {
-        let mut command = prefixed(&line.there(), &options.kernpost);
+        let mut command = prefixed(&line.there(), &options.programs.kernpost);
         command.args(["receive", "--accept", "--config"]).arg(network.endpoint_config(AUTHORITY, address, "1gbit")?);
         command.arg("--journal").arg(network.path("journal"));
         Running::start(&mut command, &network.path("authority.log"))?

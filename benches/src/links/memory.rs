@@ -44,8 +44,8 @@ pub fn run(options: &Options) -> Result<Value> {
     network.publish()?;
     let links = options.links;
     let more = format!(
-        "[limits]\nlinks = {}\nlinks_per_identity = 16\n[handshakes]\nper_prefix_per_s = 100000\n\
-         per_prefix_burst = 100000\n",
+        "[limits]\nlinks = {}\nlinks_per_identity = 16\n[handshakes]\nstrangers_per_s = 100000\nstrangers_burst = 100000\n\
+         per_prefix_per_s = 100000\nper_prefix_burst = 100000\n",
         links * 2
     );
     let (router, address) = network.start_router(&options.router, &[], "[::1]:0", &more)?;

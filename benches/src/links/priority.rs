@@ -3,26 +3,20 @@
 //! Portal and authority on one router, one of them behind a line of 100 Mbit/s with a queue of 32 KiB. Pairs of phases take
 //! turns: urgent messages alone, then the same beside as much bulk as goes.
 
-use std::path::PathBuf;
-
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::namespaces::{Namespaces, Shape, THERE};
 use super::network::{AUTHORITY, Network, PORTAL};
-use super::process::{Running, prefixed};
+use super::process::{Programs, Running, prefixed};
 use super::{median, number, portal};
 
 /// How it is measured.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// `kernpost-router`
-    #[arg(long)]
-    router: PathBuf,
-    /// `kernpost`
-    #[arg(long)]
-    kernpost: PathBuf,
+    #[command(flatten)]
+    programs: Programs,
     /// Pairs of phases per line
     #[arg(long, default_value_t = 10)]
     pairs: usize,
@@ -65,12 +59,12 @@ fn one(options: &Options, behind: Behind) -> Result<Value> {
     network.publish()?;
     let link = format!("[link]\nprofile = \"{PROFILE}\"\n");
     let listen = format!("[{THERE}]:0");
-    let (router, address) = network.start_router(&options.router, &line.there(), &listen, &link)?;
+    let (router, address) = network.start_router(&options.programs.router, &line.there(), &listen, &link)?;
     let (near, far) = (line.there(), line.here());
     let (portal_at, authority_at) = if behind == Behind::Portal { (&far, &near) } else { (&near, &far) };
     let authority = {
         let config = network.endpoint_config(AUTHORITY, address, PROFILE)?;
-        let mut command = prefixed(authority_at, &options.kernpost);
+        let mut command = prefixed(authority_at, &options.programs.kernpost);
         command.args(["receive", "--accept", "--config"]).arg(config);
         command.arg("--journal").arg(network.path("journal"));
         Running::start(&mut command, &network.path("authority.log"))?

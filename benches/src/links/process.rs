@@ -6,7 +6,19 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde_json::Value;
+
+/// The programs that are measured.
+#[derive(Debug, Args)]
+pub struct Programs {
+    /// `kernpost-router`
+    #[arg(long)]
+    pub router: PathBuf,
+    /// `kernpost`
+    #[arg(long)]
+    pub kernpost: PathBuf,
+}
 
 /// How long a program may take to end by itself once its standard input has closed.
 const GRACE: Duration = Duration::from_secs(10);

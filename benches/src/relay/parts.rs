@@ -43,12 +43,8 @@ async fn move_frames(mut from: RecvStream, mut to: SendStream, count: Count) -> 
         for chunk in chunks.iter_mut().take(read) {
             gathered.extend_from_slice(&std::mem::take(chunk));
         }
-        while let Some(prefix) = gathered.get(whole..whole + PREFIX) {
-            let length = usize::try_from((&mut &*prefix).get_u32())?;
-            if gathered.len() < whole + PREFIX + length {
-                break;
-            }
-            whole += PREFIX + length;
+        while let Some(frame) = gathered.get(whole..).and_then(first_frame) {
+            whole += frame.len();
             count.set(count.get() + 1);
         }
         if whole > 0 {
@@ -58,6 +54,12 @@ async fn move_frames(mut from: RecvStream, mut to: SendStream, count: Count) -> 
         }
     }
     Ok(())
+}
+
+/// The first frame with its prefix, when it is whole.
+fn first_frame(bytes: &[u8]) -> Option<&[u8]> {
+    let length = bytes.get(..PREFIX)?.get_u32();
+    bytes.get(..PREFIX + usize::try_from(length).ok()?)
 }
 
 /// Makes frames: `rate` a second over all streams, or without a rate as fast as the relay takes them.
@@ -132,13 +134,10 @@ async fn take_frames(mut stream: RecvStream, noted: tokio::sync::mpsc::Sender<u6
             gathered.extend_from_slice(&std::mem::take(chunk));
         }
         let mut stamp = None;
-        while let Some(prefix) = gathered.get(..PREFIX) {
-            let length = usize::try_from((&mut &*prefix).get_u32())?;
-            if gathered.len() < PREFIX + length {
-                break;
-            }
-            stamp = gathered.get(PREFIX..PREFIX + 8).map(|mut stamp| stamp.get_u64());
-            gathered.advance(PREFIX + length);
+        while let Some(frame) = first_frame(&gathered) {
+            stamp = frame.get(PREFIX..PREFIX + 8).map(|mut stamp| stamp.get_u64());
+            let length = frame.len();
+            gathered.advance(length);
         }
         if let Some(stamp) = stamp {
             noted.send(now_us().saturating_sub(stamp)).await?;
