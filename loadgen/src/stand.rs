@@ -290,10 +290,11 @@ fn router_settings(scenario: &Scenario, layout: &Layout) -> Result<toml::Table> 
     if links > 200 {
         // Every link comes from ::1, so the limits per address would say nothing here.
         text = format!(
-            "[limits]\nlinks = {}\nlinks_per_identity = 64\n[handshakes]\nin_progress = {}\nretry_above = {}\nper_prefix_per_s = 5000\nper_prefix_burst = {}\n",
+            "[limits]\nlinks = {}\nlinks_per_identity = 64\n[handshakes]\nin_progress = {}\nretry_above = {}\nstrangers_per_s = 5000\nstrangers_burst = {}\nper_prefix_per_s = 5000\nper_prefix_burst = {}\n",
             links.max(256),
             links.clamp(256, 65_536),
             links.clamp(256, 65_536),
+            links.max(200),
             links.max(200),
         );
     }

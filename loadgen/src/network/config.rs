@@ -88,12 +88,7 @@ pub fn site(
     let mut text = Credentials::of(folder, &site.certificate_name()).section();
     text.push_str(&directory_section(folder));
     write!(text, "[[routers]]\nid = \"{}\"\naddress = \"{address}\"\n\n", router.id)?;
-    let keys: BTreeMap<_, _> = plan.endpoints().map(|endpoint| (&endpoint.id, endpoint.algorithms.len())).collect();
-    for endpoint in endpoints {
-        let count = keys.get(endpoint).copied().unwrap_or(1);
-        let keys: Vec<_> = (0..count).map(|key| quoted(&folder.files().endpoint_key(endpoint, key))).collect();
-        write!(text, "[[endpoints]]\nid = \"{endpoint}\"\nkeys = [{}]\n\n", keys.join(", "))?;
-    }
+    text.push_str(&endpoint_sections(folder, plan, endpoints)?);
     let mut table: toml::Table = text.parse()?;
     merge(&mut table, extra);
     write_file(&folder.config(&site.name), &toml::to_string(&table)?)
@@ -119,7 +114,6 @@ pub fn sites<'a>(
             write!(text, "[[routers]]\nid = \"{}\"\naddress = \"{}\"\n\n", router.id, address(index)?)?;
         }
     }
-    let keys: BTreeMap<_, _> = plan.endpoints().map(|endpoint| (&endpoint.id, endpoint.algorithms.len())).collect();
     for (site, endpoints) in sites {
         let router = plan.routers.get(site.router).context("a site's router is one of the plan's")?;
         let credentials = Credentials::of(folder, &site.certificate_name());
@@ -133,11 +127,7 @@ pub fn sites<'a>(
             named.join(", "),
             router.id,
         )?;
-        for endpoint in *endpoints {
-            let count = keys.get(endpoint).copied().unwrap_or(1);
-            let keys: Vec<_> = (0..count).map(|key| quoted(&folder.files().endpoint_key(endpoint, key))).collect();
-            write!(text, "[[endpoints]]\nid = \"{endpoint}\"\nkeys = [{}]\n\n", keys.join(", "))?;
-        }
+        text.push_str(&endpoint_sections(folder, plan, endpoints)?);
     }
     let mut table: toml::Table = text.parse()?;
     merge(&mut table, extra);
@@ -154,6 +144,18 @@ pub fn merge(table: &mut toml::Table, extra: &toml::Table) {
             }
         }
     }
+}
+
+/// A section for each of these endpoints, with as many keys as it signs with.
+fn endpoint_sections(folder: &Folder, plan: &Plan, endpoints: &[EndpointId]) -> Result<String> {
+    let keys: BTreeMap<_, _> = plan.endpoints().map(|endpoint| (&endpoint.id, endpoint.algorithms.len())).collect();
+    let mut text = String::new();
+    for endpoint in endpoints {
+        let count = keys.get(endpoint).copied().unwrap_or(1);
+        let keys: Vec<_> = (0..count).map(|key| quoted(&folder.files().endpoint_key(endpoint, key))).collect();
+        write!(text, "[[endpoints]]\nid = \"{endpoint}\"\nkeys = [{}]\n\n", keys.join(", "))?;
+    }
+    Ok(text)
 }
 
 fn directory_section(folder: &Folder) -> String {
