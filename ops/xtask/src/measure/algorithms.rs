@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::load::{self, median};
+use super::load;
 use super::ratio::LINKS;
 use super::{Limit, Measure, Reading};
 use crate::workspace::LoadPrograms;
@@ -42,14 +42,11 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     }
     let mut readings = Vec::new();
     for (((name, most), cpu), (ratio, fill)) in ALGORITHMS.iter().zip(&cpu).zip(ratio.iter().zip(&fill)) {
-        let (us, of_us) = median(cpu)?;
-        let (times, of_times) = median(ratio)?;
-        let (entries, of_entries) = median(fill)?;
         let limit = (!short && most.is_finite()).then_some(Limit::AtMost(*most));
-        readings.push(Reading::spread(format!("{name}, 1 sender, 4 recipients"), us, of_us, "µs CPU", None));
-        readings.push(Reading::spread(format!("{name} / esp256"), times, of_times, "×", limit));
+        readings.push(load::reading(format!("{name}, 1 sender, 4 recipients"), cpu, "µs CPU", None)?);
+        readings.push(load::reading(format!("{name} / esp256"), ratio, "×", limit)?);
         let least = (!short).then_some(Limit::AtLeast(LEAST_FILL));
-        readings.push(Reading::spread(format!("{name}, mean bundle fill"), entries, of_entries, "entries", least));
+        readings.push(load::reading(format!("{name}, mean bundle fill"), fill, "entries", least)?);
     }
     Ok(readings)
 }

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 
-use super::load::{self, median};
+use super::load;
 use super::ratio::STATEMENT;
 use super::{Limit, Measure, Reading};
 use crate::workspace::LoadPrograms;
@@ -121,8 +121,7 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     let judged = |limit: f64| (!short).then_some(Limit::AtMost(limit));
     let mut readings = Vec::new();
     let mut add = |what: String, values: &[f64], unit, limit| -> Result<()> {
-        let (value, spread) = median(values)?;
-        readings.push(Reading::spread(what, value, spread, unit, limit));
+        readings.push(load::reading(what, values, unit, limit)?);
         Ok(())
     };
     add(format!("router / relay at {RATE} messages/s; {shape}"), &ratio, "×", judged(8.0))?;

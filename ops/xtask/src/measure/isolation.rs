@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::load::{self, median};
+use super::load;
 use super::{Limit, Measure, Reading};
 use crate::workspace::{self, LoadPrograms};
 
@@ -46,8 +46,7 @@ fn run(short: bool) -> Result<Vec<Reading>> {
             ("others' p99 beside it", &slow, "ms", None),
             ("others' p99 without it", &calm, "ms", None),
         ] {
-            let (value, spread) = median(values)?;
-            readings.push(Reading::spread(format!("{what}; {routers} router(s), {rate}"), value, spread, unit, limit));
+            readings.push(load::reading(format!("{what}; {routers} router(s), {rate}"), values, unit, limit)?);
         }
     }
     Ok(readings)

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Spread;
+use super::{Limit, Reading, Spread};
 use crate::workspace::{self, LoadPrograms};
 
 /// What the measures use of the load generator's JSON; see its crate documentation for the whole.
@@ -146,7 +146,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
 ///
 /// # Errors
 /// There is no value.
-pub fn median(values: &[f64]) -> Result<(f64, Spread)> {
+fn median(values: &[f64]) -> Result<(f64, Spread)> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |share: f64| {
@@ -160,6 +160,15 @@ pub fn median(values: &[f64]) -> Result<(f64, Spread)> {
         sorted.get(place).copied().context("no run to take a median of")
     };
     Ok((at(0.5)?, Spread { low: at(0.25)?, high: at(0.75)? }))
+}
+
+/// The median of some runs as a reading, with the interquartile range as spread.
+///
+/// # Errors
+/// There is no run.
+pub fn reading(what: impl Into<String>, values: &[f64], unit: &'static str, limit: Option<Limit>) -> Result<Reading> {
+    let (value, spread) = median(values)?;
+    Ok(Reading::spread(what, value, spread, unit, limit))
 }
 
 #[cfg(test)]

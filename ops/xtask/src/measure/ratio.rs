@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 
-use super::load::{self, Load, median};
+use super::load::{self, Load};
 use super::{Limit, Measure, Reading};
 use crate::workspace::LoadPrograms;
 
@@ -106,14 +106,11 @@ impl Pairs {
 
     fn readings(&self, how: &str, limit: Option<Limit>) -> Result<Vec<Reading>> {
         let shape = self.last.as_ref().map(Load::shape).unwrap_or_default();
-        let reading = |what: String, values: &[f64], unit, limit| {
-            median(values).map(|(value, spread)| Reading::spread(what, value, spread, unit, limit))
-        };
         Ok(vec![
-            reading(format!("router / relay, {how}; {shape}"), &self.ratio, "×", limit)?,
-            reading(format!("router, {how}"), &self.router, "µs CPU", None)?,
-            reading(format!("relay, {how}"), &self.floor, "µs CPU", None)?,
-            reading(format!("achieved, {how}"), &self.rate, "messages/s", None)?,
+            load::reading(format!("router / relay, {how}; {shape}"), &self.ratio, "×", limit)?,
+            load::reading(format!("router, {how}"), &self.router, "µs CPU", None)?,
+            load::reading(format!("relay, {how}"), &self.floor, "µs CPU", None)?,
+            load::reading(format!("achieved, {how}"), &self.rate, "messages/s", None)?,
         ])
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::load::{self, Load, median};
+use super::load::{self, Load};
 use super::ratio::LINKS;
 use super::{Limit, Measure, Reading};
 use crate::workspace::LoadPrograms;
@@ -40,9 +40,8 @@ fn throughput(short: bool) -> Result<Vec<Reading>> {
         rates.push(load.rate.achieved_per_s);
         shape = load.shape();
     }
-    let (value, spread) = median(&rates)?;
     let limit = (!short).then_some(Limit::AtLeast(120_000.0));
-    Ok(vec![Reading::spread(format!("delivered; {shape}"), value, spread, "messages/s", limit)])
+    Ok(vec![load::reading(format!("delivered; {shape}"), &rates, "messages/s", limit)?])
 }
 
 fn latency_half(short: bool) -> Result<Vec<Reading>> {
@@ -63,9 +62,7 @@ fn latency_half(short: bool) -> Result<Vec<Reading>> {
         ("p50 from the intended start", &p50, "ms", None),
         ("p99 from the intended start", &p99, "ms", Some(Limit::AtMost(5.0))),
     ] {
-        let (value, spread) = median(values)?;
-        let limit = limit.filter(|_| !short);
-        readings.push(Reading::spread(format!("{what}; {shape}"), value, spread, unit, limit));
+        readings.push(load::reading(format!("{what}; {shape}"), values, unit, limit.filter(|_| !short))?);
     }
     Ok(readings)
 }
@@ -82,9 +79,8 @@ fn latency_idle(short: bool) -> Result<Vec<Reading>> {
     }
     let mut readings = Vec::new();
     for (what, values, limit) in [("p50", &p50, 0.6), ("p99", &p99, 2.0)] {
-        let (value, spread) = median(values)?;
         let limit = (!short).then_some(Limit::AtMost(limit));
-        readings.push(Reading::spread(format!("{what}; {shape}"), value, spread, "ms", limit));
+        readings.push(load::reading(format!("{what}; {shape}"), values, "ms", limit)?);
     }
     Ok(readings)
 }

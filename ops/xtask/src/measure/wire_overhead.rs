@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::load::{self, median};
+use super::load;
 use super::ratio::LINKS;
 use super::{Limit, Measure, Reading};
 use crate::workspace::LoadPrograms;
@@ -27,9 +27,8 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         shape = load.shape();
     }
     let reading = |what: &str, values: &[f64], limit: f64| -> Result<Reading> {
-        let (value, spread) = median(values)?;
         let limit = (!short).then_some(Limit::AtMost(limit));
-        Ok(Reading::spread(format!("{what}; {shape}"), value, spread, "bytes a message", limit))
+        load::reading(format!("{what}; {shape}"), values, "bytes a message", limit)
     };
     Ok(vec![reading("sender's link", &sender, 330.0)?, reading("recipients' links", &recipient, 380.0)?])
 }
