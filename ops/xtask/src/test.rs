@@ -17,6 +17,9 @@ pub struct Options {
     /// Only the steps whose name contains this word
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
+    /// Also the tests that take minutes and gigabytes of disk
+    #[arg(long)]
+    long: bool,
 }
 
 /// One kind of test.
@@ -24,6 +27,9 @@ struct Step {
     name: &'static str,
     run: fn() -> Result<()>,
 }
+
+/// With `--long`, after all others.
+const LONG: Step = Step { name: "long", run: long_tests };
 
 /// Every kind of test, the quickest first.
 const STEPS: [Step; 7] = [
@@ -55,7 +61,8 @@ const NEEDS: [Need; 5] = [
 /// Runs every step, or those whose name contains the word asked for.
 pub fn command(options: &Options) -> Result<()> {
     let word = options.only.as_deref().unwrap_or_default();
-    let chosen: Vec<_> = STEPS.iter().filter(|step| step.name.contains(word)).collect();
+    let long = options.long.then_some(&LONG);
+    let chosen: Vec<_> = STEPS.iter().chain(long).filter(|step| step.name.contains(word)).collect();
     if chosen.is_empty() {
         let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
         bail!("no step is called `{word}`; there are {}", names.join(", "));
@@ -105,6 +112,15 @@ fn workspace_tests() -> Result<()> {
     workspace::run(workspace::cargo().args(["test", "--workspace", "--no-run"]))?;
     let programs = workspace::target().join("debug");
     workspace::run(workspace::cargo().args(["test", "--workspace"]).env("KERNPOST_PROGRAMS", programs))
+}
+
+/// What the tests themselves call long, or a measurement: every ignored test.
+fn long_tests() -> Result<()> {
+    workspace::run(workspace::cargo().args(["test", "--workspace", "--no-run"]))?;
+    let programs = workspace::target().join("debug");
+    let mut command = workspace::cargo();
+    command.args(["test", "--workspace", "--tests", "--", "--ignored", "--nocapture"]);
+    workspace::run(command.env("KERNPOST_PROGRAMS", programs))
 }
 
 /// The table's publish and read under every interleaving loom can think of.
