@@ -49,6 +49,8 @@ pub struct WorkerSnapshot {
     pub ledger: Ledger,
     /// The engine's counters.
     pub stats: EngineStats,
+    /// How long entries were in the turns in which they arrived, summed over entries, µs.
+    pub turned_us: u64,
     /// Links of this worker.
     pub links: Vec<LinkSnapshot>,
     /// Connections being set up.

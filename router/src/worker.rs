@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use kernpost_codecs::{FrameDecoder, FrameFault, LaneKind};
@@ -80,6 +81,8 @@ pub struct Worker {
     armed_us: Cell<u64>,
     rearm: Notify,
     handshakes: Cell<HandshakeCounts>,
+    /// How long entries were in the turns in which they arrived, summed over entries, µs.
+    turned_us: Cell<u64>,
     ended: RefCell<LinkEnds>,
     /// Addresses listened on, and the buffers the kernel gave.
     listening: Vec<SocketAddr>,
@@ -132,9 +135,16 @@ impl Worker {
     /// # Errors
     /// The lane's bytes cannot be cut into frames; the frames before count.
     pub fn take_frames(&self, link: LinkId, lane: LaneKind, decoder: &mut FrameDecoder) -> Result<(), FrameFault> {
-        let now = self.shared.clock.now();
+        let (now, began) = (self.shared.clock.now(), Instant::now());
+        let before = self.engine.borrow().stats().entries_received;
         let taken = self.decode(now, link, lane, decoder);
         self.flush();
+        let entries = self.engine.borrow().stats().entries_received.saturating_sub(before);
+        if entries > 0 {
+            let turn_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let turned_us = turn_ns.saturating_mul(entries) / 1_000;
+            self.turned_us.set(self.turned_us.get().saturating_add(turned_us));
+        }
         taken
     }
 

@@ -87,6 +87,7 @@ pub(super) fn collect(observed: &Observed) -> Vec<MetricFamily> {
         ledger = ledger.plus(&worker.ledger);
         balanced &= worker.ledger.balanced();
         engine(&mut page, &label, &worker.stats);
+        page.add(&f::ENTRY_TURNS, &[&label], float(worker.turned_us) / 1e6);
         sockets(&mut page, &label, &worker);
         for link in &worker.links {
             link_and_path(&mut page, link);

@@ -76,6 +76,7 @@ families! {
     PARTS_SENT: Counter "parts_sent_total" ["worker"] "Bundle parts sent, after splitting.";
     ENTRIES_RECEIVED: Counter "entries_received_total" ["worker"] "Entries received.";
     ENTRIES_FORWARDED: Counter "entries_forwarded_total" ["worker"] "Entries forwarded.";
+    ENTRY_TURNS: Counter "entry_turn_seconds_total" ["worker"] "Time from a read off a link to the end of its turn (decoding, checks, lookup, splitting, hand-over to the transport), summed over the entries it brought; divided by kernpost_entries_received_total, what an entry waits for its turn.";
     PAYLOAD_BYTES: Counter "payload_received_bytes_total" ["worker"] "Payload bytes received.";
     LARGE_IN_PROGRESS: Gauge "large_payloads_in_progress" ["worker"] "Large payloads arriving now on their own streams.";
     LARGE_FINISHED: Counter "large_payloads_finished_total" ["worker"] "Large payloads whose last byte arrived.";

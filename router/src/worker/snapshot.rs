@@ -31,6 +31,7 @@ impl Worker {
                 in_progress: bytes(self.gate.borrow().in_progress()),
                 ..self.handshakes.get()
             },
+            turned_us: self.turned_us.get(),
             ended: self.ended.borrow().clone(),
             listening: self.listening.clone(),
             socket_buffer_bytes: [bytes(self.buffers.receive), bytes(self.buffers.send)],

@@ -111,6 +111,7 @@ fn open(parts: WorkerParts) -> io::Result<Opened> {
         armed_us: Cell::new(u64::MAX),
         rearm: Notify::new(),
         handshakes: Cell::default(),
+        turned_us: Cell::default(),
         ended: RefCell::default(),
         listening,
         buffers: parts.buffers,
