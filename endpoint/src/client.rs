@@ -33,7 +33,7 @@ pub(crate) use batch::{Queued, Room};
 pub use config::{ClientConfig, DirectoryConfig, EndpointConfig, JournalConfig, LinkConfig, RouterConfig, TlsProfile};
 pub use payload_file::payload_file;
 pub use start::StartError;
-pub use status::Status;
+pub use status::{Status, TurnTimes, Turns};
 pub use tls::{TlsError, client_config};
 
 use crate::core::{self, Outgoing, Resolution, SendError, SendOutcome, Verdict};

@@ -22,11 +22,12 @@ use super::config::DirectoryConfig;
 use super::directory;
 use super::link::{LinkHandle, not_the_router};
 use super::payloads::{Arriving, Payloads};
-use super::status::Status;
+use super::status::{Status, Turns};
 use super::{Delivery, DeliverySink, Finished, Queued, Room};
 use crate::core::{
-    Core, DeliveryId, Event, FinalOutcome, Incoming, JournalRecord, Lookup, Opened, Outgoing, Output, PayloadOrder,
-    Received, Recovered, Resolution, SendError, SendOutcome, SessionId, StoreOrder, Stream, Ticket, Verdict, Verified,
+    Core, DeliveryId, Event, FinalOutcome, Incoming, JournalRecord, Lookup, Now, Opened, Outgoing, Output,
+    PayloadOrder, Received, Recovered, Resolution, SendError, SendOutcome, SessionId, StoreOrder, Stream, Ticket,
+    Verdict, Verified,
 };
 use crate::journal::{JournalAnswer, JournalThreads, SentLog};
 use crate::outbox_store::{StoreAnswer, StoreThreads};
@@ -193,6 +194,7 @@ pub(crate) struct Driver {
     closing: Option<Instant>,
     /// Attachments may have changed since the status was published.
     changed: bool,
+    turns: Turns,
 }
 
 impl Driver {
@@ -209,6 +211,7 @@ impl Driver {
             next_resolve: 0,
             closing: None,
             changed: true,
+            turns: Turns::default(),
         }
     }
 
@@ -308,8 +311,13 @@ impl Driver {
                 core.handle_link_up(now, session, link, router_index);
             }
             Input::Frames { session, stream, frames } => {
+                let (began, before) = (Instant::now(), core.ledger().received);
                 for frame in frames {
                     core.handle_frame(now, session, stream, frame.kind, frame.body);
+                }
+                match core.ledger().received - before {
+                    0 => {}
+                    came => self.turns.judging.add(began.elapsed(), came),
                 }
             }
             Input::Writable { session, stream } => core.handle_writable(session, stream),
@@ -417,7 +425,7 @@ impl Driver {
         let (mut lookups, mut records) = (Vec::new(), Vec::new());
         loop {
             let now = self.parts.clock.now();
-            while let Some(output) = self.parts.core.poll_output(now) {
+            while let Some(output) = self.poll_output(now) {
                 self.carry_out(output, &mut lookups, &mut records);
             }
             if !self.deliver() {
@@ -439,6 +447,17 @@ impl Driver {
             tracing::error!("the journal does not answer; entries pass their deadline");
         }
         self.publish();
+    }
+
+    /// The core's next wish. Whenever it has none left it seals what waits in bundles.
+    fn poll_output(&mut self, now: Now) -> Option<Output> {
+        let (began, before) = (Instant::now(), self.parts.core.ledger().attempts);
+        let output = self.parts.core.poll_output(now);
+        match self.parts.core.ledger().attempts - before {
+            0 => {}
+            sealed => self.turns.sealing.add(began.elapsed(), sealed),
+        }
+        output
     }
 
     /// Hands messages to the application while it has room; true when any was handed over.
@@ -599,6 +618,7 @@ impl Driver {
         let changed = std::mem::take(&mut self.changed);
         self.parts.status.send_if_modified(|status| {
             status.ledger = self.parts.core.ledger();
+            status.turns = self.turns;
             if changed {
                 status.refresh(&self.parts.core);
             }
