@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use kernpost_endpoint::client::TurnTimes;
 use serde::Serialize;
 
 use crate::accounting::Counts;
@@ -316,7 +317,7 @@ pub struct Reconnects {
 /// A part of a message's way.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stage {
-    /// Name: sign, wire, route, verify, settle.
+    /// Name: sign, wire, route, verify, wait, settle.
     pub name: &'static str,
     /// µs.
     pub us: f64,
@@ -436,4 +437,10 @@ pub fn float(count: u64) -> f64 {
 #[must_use]
 pub fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { float(part) / float(whole) }
+}
+
+/// What a message was in its turns since `before`, on average, µs.
+#[must_use]
+pub fn waited_us(now: TurnTimes, before: TurnTimes) -> f64 {
+    ratio(now.waited_us.saturating_sub(before.waited_us), now.messages.saturating_sub(before.messages))
 }

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kernpost_codecs::Code;
+use kernpost_endpoint::client::TurnTimes;
 use kernpost_endpoint::config::{Purpose, load};
 use kernpost_endpoint::{Client, Delivery};
 
 use crate::accounting::Seen;
 use crate::clock::mono_us;
 use crate::latencies::Latencies;
+use crate::measured::waited_us;
 use crate::message_id::Marks;
 use crate::source::{READY_WITHIN, commands, next, read_job};
 use crate::talk::{self, Answer, Command, SinkJob, SinkResult, Start};
@@ -133,24 +135,37 @@ impl Tally {
     }
 }
 
-/// Receipts, their frames, entries refused: of all clients together since they started.
-fn totals(clients: &[Arc<Client>]) -> [u64; 3] {
-    clients.iter().fold([0; 3], |[receipts, frames, refused], client| {
-        let ledger = client.status().ledger;
-        [receipts + ledger.receipts_issued, frames + ledger.receipt_frames, refused + ledger.refused_entries]
+/// Of all clients together since they started.
+#[derive(Debug, Clone, Copy, Default)]
+struct Totals {
+    receipts: u64,
+    receipt_frames: u64,
+    refused: u64,
+    judging: TurnTimes,
+}
+
+fn totals(clients: &[Arc<Client>]) -> Totals {
+    clients.iter().fold(Totals::default(), |mut totals, client| {
+        let status = client.status();
+        totals.receipts += status.ledger.receipts_issued;
+        totals.receipt_frames += status.ledger.receipt_frames;
+        totals.refused += status.ledger.refused_entries;
+        totals.judging.messages += status.turns.judging.messages;
+        totals.judging.waited_us += status.turns.judging.waited_us;
+        totals
     })
 }
 
-fn result(tally: &Tally, clients: &[Arc<Client>], before: [u64; 3]) -> SinkResult {
-    let [receipts, frames, refused] = totals(clients);
-    let [receipts_before, frames_before, refused_before] = before;
+fn result(tally: &Tally, clients: &[Arc<Client>], before: Totals) -> SinkResult {
+    let totals = totals(clients);
     SinkResult {
         unique: tally.seen.unique(),
         duplicates: tally.seen.duplicates(),
         strange: tally.strange,
         one_way: tally.one_way.recorded(),
-        receipts: receipts.saturating_sub(receipts_before),
-        receipt_frames: frames.saturating_sub(frames_before),
-        refused: refused.saturating_sub(refused_before),
+        receipts: totals.receipts.saturating_sub(before.receipts),
+        receipt_frames: totals.receipt_frames.saturating_sub(before.receipt_frames),
+        judging_us: waited_us(totals.judging, before.judging),
+        refused: totals.refused.saturating_sub(before.refused),
     }
 }

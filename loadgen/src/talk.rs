@@ -178,6 +178,8 @@ pub struct SourceResult {
     pub attempts: u64,
     /// See `attempts`.
     pub bundles: u64,
+    /// Mean time of the turns in which messages were hashed, signed and laid out, by message, µs.
+    pub sealing_us: f64,
     /// Entries sent again.
     pub resends: u64,
     /// Outcomes for messages that had one. Has to be 0.
@@ -201,6 +203,8 @@ pub struct SinkResult {
     pub receipts: u64,
     /// See `receipts`.
     pub receipt_frames: u64,
+    /// Mean time of the turns in which messages were decoded and checked, by message, µs.
+    pub judging_us: f64,
     /// Entries refused by the sink's library.
     pub refused: u64,
 }

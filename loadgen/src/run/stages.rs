@@ -1,75 +1,90 @@
-//! Where does the time of a message go? Five stages that add up to the mean latency from start to verified receipt.
+//! Where does the time of a message go? Six stages that add up to the mean latency from the intended start to the verified
+//! receipt.
 //!
-//! Measured: the whole, and the moment at which the sink has the message. The router reports the smoothed round trip of
-//! its links. The cost of signing and of checking a signature is measured on this machine, now, by doing both; how often
-//! each happens is counted. The rest follows by subtraction, and every definition says so.
-
-use std::time::{Duration, Instant};
-
-use kernpost_codecs::SigningKey;
-use kernpost_codecs::digest::Digest;
-use kernpost_codecs::key::Algorithm;
-use kernpost_codecs::root::sign_root;
+//! Measured are the turns in which a message is dealt with, at the sender, at every router and at the recipient: how long
+//! each takes, by message, because everything in a turn leaves it together. So are the whole and the moment at which the
+//! sink has the message. The routers report the smoothed round trips of their links. What is left is waiting. Every definition
+//! says which of these it is.
 
 use crate::layout::Part;
 use crate::measured::{Measured, Stage};
 use crate::metrics_page::Page;
-use crate::scenario::Scenario;
+use crate::talk::{SinkResult, SourceResult};
 
-/// How long each cost is measured.
-const MEASURED_FOR: Duration = Duration::from_millis(30);
-
-pub(super) fn of(measured: &Measured, scenario: &Scenario, pages: &[Option<Page>]) -> Vec<Stage> {
-    let Some(one_way) = &measured.one_way_us else { return Vec::new() };
+/// `pages`: those of the routers, at the beginning of the measured time and at its end.
+pub(super) fn of(
+    measured: &Measured,
+    source: &SourceResult,
+    sink: Option<&SinkResult>,
+    [before, after]: [&[Option<Page>]; 2],
+) -> Vec<Stage> {
+    let (Some(one_way), Some(sink)) = (&measured.one_way_us, sink) else { return Vec::new() };
     if measured.latency_us.count == 0 || one_way.count == 0 {
         return Vec::new();
     }
-    let (sign_us, check_us) = costs(&scenario.network.algorithms);
-    let routers = measured.routers.len().max(1);
-    // A message waits for the one signature of its bundle, not for its share of it.
-    let sign = sign_us;
-    let wire = wire(pages).min(one_way.mean);
-    // Once at every router and once at the recipient, and a digest each time.
-    let places = count(routers + 1);
-    let verify = places * check_us;
-    let route = (one_way.mean - sign - wire - verify).max(0.0);
+    let wire = wire(after).min(one_way.mean);
+    let route = turns(before, after);
+    let dealt_with = source.sealing_us + wire + route.unwrap_or_default() + sink.judging_us;
+    let wait = (one_way.mean - dealt_with).max(0.0);
     let settle = (measured.latency_us.mean - one_way.mean).max(0.0);
-    let stage = |name, us, measured, definition: String| Stage { name, us, definition, measured };
+    let routers = measured.routers.len();
+    let stage = |name, us, measured, definition: &str| Stage { name, us, definition: definition.to_owned(), measured };
     vec![
         stage(
             "sign",
-            sign,
-            false,
-            format!("Derived: the one signature of a message's bundle, {sign_us:.0} µs, measured by itself on this machine after the run."),
+            source.sealing_us,
+            true,
+            "Measured at the sender, mean by message over the run: the turn of the library that hashes, signs and lays out the bundle. A message waits for the last bundle of its turn.",
         ),
         stage(
             "wire",
             wire,
             false,
-            "Derived: half of the smoothed round trip that the routers report, for every link on the way to the recipient."
-                .to_owned(),
+            "Derived: half of the smoothed round trip that the routers report, for every link on the way to the recipient.",
         ),
         stage(
             "route",
-            route,
-            false,
-            "Derived by subtraction: from the intended start until the sink had the message, less sign, wire and verify. It holds the time in the sender's outbox, the routers' lookup, splitting and queues, and the hand-over to the sink."
-                .to_owned(),
+            route.unwrap_or_default(),
+            route.is_some(),
+            &match route {
+                Some(_) => format!(
+                    "Measured at {routers} router(s), mean by message over the measured time, added up: the turn from a read off a link until everything it brought was decoded, checked, looked up, split and handed to the transport. Checks of signatures at routers are in here."
+                ),
+                None => "Not known: the routers' metrics were not read. It is part of wait.".to_owned(),
+            },
         ),
         stage(
             "verify",
-            verify,
+            sink.judging_us,
+            true,
+            "Measured at the recipient, mean by message over the run: the turn of the library that decodes what one read brought and checks signatures, proofs and digests.",
+        ),
+        stage(
+            "wait",
+            wait,
             false,
-            format!("Derived: one check of the root signature, {check_us:.0} µs, measured by itself, at each of {routers} router(s) and at the recipient. Roots checked before cost less than this."),
+            "Derived by subtraction: from the intended start until the sink had the message, less sign, wire, route and verify. Waiting in the sender's outbox, in queues and buffers and for a CPU, looking up the journal, and the hand-over to the sink.",
         ),
         stage(
             "settle",
             settle,
             true,
-            "Measured, as a difference of means: from the hand-over to the sink until the sender had verified the receipt. It holds the journal's group commit, the receipt's signature, the way back and its verification."
-                .to_owned(),
+            "Measured, as a difference of means: from the hand-over to the sink until the sender had verified the receipt. It holds the journal's group commit, the receipt's signature, the way back and its verification.",
         ),
     ]
+}
+
+/// What an entry was in the turns of the routers, one after the other, µs.
+fn turns(before: &[Option<Page>], after: &[Option<Page>]) -> Option<f64> {
+    let pages = before.iter().zip(after).map(|pages| Some((pages.0.as_ref()?, pages.1.as_ref()?)));
+    let each = pages.map(|pages| {
+        let (before, after) = pages?;
+        let since = |name: &str| after.sum(name) - before.sum(name);
+        let entries = since("kernpost_entries_received_total");
+        (entries > 0.0).then(|| since("kernpost_entry_turn_seconds_total") * 1e6 / entries)
+    });
+    let each = each.collect::<Option<Vec<f64>>>()?;
+    (!each.is_empty()).then(|| each.iter().sum())
 }
 
 /// Half a round trip for each link on the way, µs.
@@ -86,45 +101,22 @@ fn wire(pages: &[Option<Page>]) -> f64 {
     [half(0, Part::Sender.prefix()), between, half(last, Part::Recipient.prefix())].into_iter().flatten().sum()
 }
 
-/// What signing and checking a root cost with the first algorithm asked for, µs.
-fn costs(algorithms: &[Vec<Algorithm>]) -> (f64, f64) {
-    let required = algorithms.first().map_or(&[Algorithm::Esp256][..], Vec::as_slice);
-    let root = Digest::of(b"a root");
-    let (mut sign_us, mut check_us) = (0.0, 0.0);
-    for algorithm in required {
-        let Ok(key) = SigningKey::generate(*algorithm) else { continue };
-        let Ok(signature) = sign_root(&key, &root) else { continue };
-        sign_us += repeated(|| sign_root(&key, &root).is_ok());
-        check_us += repeated(|| signature.verify(key.public(), &root).is_ok());
-    }
-    (sign_us, check_us)
-}
-
-/// The fastest of many calls, µs: what it costs when nobody else takes the CPU.
-fn repeated(mut call: impl FnMut() -> bool) -> f64 {
-    let (began, mut fastest) = (Instant::now(), MEASURED_FOR);
-    while began.elapsed() < MEASURED_FOR {
-        let call_began = Instant::now();
-        std::hint::black_box(call());
-        fastest = fastest.min(call_began.elapsed());
-    }
-    fastest.as_secs_f64() * 1e6
-}
-
-fn count(number: usize) -> f64 {
-    crate::measured::float(number as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn signing_and_checking_take_some_time_but_not_long() {
-        for required in [vec![Algorithm::Esp256], vec![Algorithm::Esp256, Algorithm::Ed25519]] {
-            let (sign_us, check_us) = costs(&[required]);
-            assert!(sign_us > 1.0 && check_us > 1.0 && sign_us + check_us < 1e6, "{sign_us} {check_us}");
-        }
+    fn the_routers_turns_are_added_up_by_entry() {
+        let page = |seconds: f64, entries: u32| {
+            let text = format!(
+                "kernpost_entry_turn_seconds_total{{worker=\"0\"}} {seconds}\nkernpost_entries_received_total{{worker=\"0\"}} {entries}\n"
+            );
+            Some(Page::parse(&text))
+        };
+        let us = turns(&[page(1.0, 10), page(0.0, 0)], &[page(1.5, 1_010), page(0.25, 1_000)]);
+        assert!(us.is_some_and(|us| (us - 750.0).abs() < 1e-6), "{us:?}");
+        assert_eq!(turns(&[None], &[page(1.0, 1)]), None);
+        assert_eq!(turns(&[], &[]), None);
     }
 
     #[test]

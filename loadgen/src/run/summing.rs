@@ -68,7 +68,8 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
         exit_status: 0,
         routers,
     };
-    measured.stages = stages::of(&measured, scenario, &gathered.settled);
+    let pages = [&gathered.before[..], &gathered.after[..]];
+    measured.stages = stages::of(&measured, &gathered.source, gathered.sink.as_ref(), pages);
     measured.slo = scenario.slo.judge(&measured.values());
     let missed = measured.slo.iter().any(|judgement| !judgement.met);
     let failed = !measured.checks.failures().is_empty() || measured.bad_signatures.is_some_and(|bad| bad.accepted > 0);

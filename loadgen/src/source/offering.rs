@@ -20,6 +20,7 @@ use super::drawing::Drawing;
 use crate::accounting::{Book, Counts, End};
 use crate::clock::mono_us;
 use crate::latencies::Latencies;
+use crate::measured::waited_us;
 use crate::message_id::Marks;
 use crate::schedule::{Shape, Times};
 use crate::talk::{Command, Progress, SourceJob, SourceResult, Start};
@@ -343,7 +344,9 @@ impl Run<'_> {
     }
 
     fn result(self) -> SourceResult {
-        let (ledger, before) = (self.client.status().ledger, self.before.ledger);
+        let status = self.client.status();
+        let sealing_us = waited_us(status.turns.sealing, self.before.turns.sealing);
+        let (ledger, before) = (status.ledger, self.before.ledger);
         let since = |now: u64, then: u64| now.saturating_sub(then);
         SourceResult {
             all: self.book.counts(),
@@ -364,6 +367,7 @@ impl Run<'_> {
             receipts: since(ledger.receipts, before.receipts),
             attempts: since(ledger.attempts, before.attempts),
             bundles: since(ledger.bundles, before.bundles),
+            sealing_us,
             resends: since(ledger.resends, before.resends),
             faults: self.book.faults(),
             receipted: self.book.receipted(),
