@@ -15,6 +15,9 @@ pub(super) const MEASURE: Measure = Measure {
 
 const PAIRS: usize = 11;
 const SHORT_PAIRS: usize = 1;
+/// Messages the source may have under way. A tenth of them goes to the slow authority and stays for up to ten seconds; with
+/// less room than that the source itself would hold back the others.
+const ROOM: &str = "100000";
 
 fn run(short: bool) -> Result<Vec<Reading>> {
     let programs = LoadPrograms::build_release()?;
@@ -30,9 +33,9 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         let rate = format!("{:.0}/s", full.rate.achieved_per_s * 0.3);
         let (mut ratios, mut slow, mut calm) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..if short { SHORT_PAIRS } else { PAIRS } {
-            let with = ["--scenario", "slow-authority", "--rate", &rate];
+            let with = ["--scenario", "slow-authority", "--rate", &rate, "--in-flight", ROOM];
             let with = load::load(&programs, &[&with[..], &base].concat())?;
-            let without = ["--scenario", calm_scenario, "--rate", &rate];
+            let without = ["--scenario", calm_scenario, "--rate", &rate, "--in-flight", ROOM];
             let without = load::load(&programs, &[&without[..], &base].concat())?;
             let others = |load: &load::Load| load.others_us.as_ref().map(|others| others.p99 / 1_000.0);
             let (beside, alone) = (others(&with).context(NO_OTHERS)?, others(&without).context(NO_OTHERS)?);
