@@ -100,6 +100,21 @@ fn an_endpoint_gets_an_eighth_of_a_shared_link_and_its_neighbour_is_untouched() 
 }
 
 #[test]
+fn an_endpoint_behind_another_router_gets_an_eighth_of_the_link_to_it() {
+    let Cast { mut rig, portal, city, land } = cast(|config| config.downstream_share = 1);
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let r2 = "de/router/r2".parse().unwrap();
+    let relay = rig.router_link(&r2);
+    for endpoint in [&city, &land] {
+        rig.attach(endpoint, &link_identity("provider"), Place::At { router: r2.clone(), via: r2.clone() });
+    }
+    rig.grant(relay, 64);
+    let flood = rig.send(from, &portal, LEIPZIG, 60);
+    assert_eq!(flood.entries_on(relay), 8);
+    assert_eq!(rig.send(from, &portal, DRESDEN, 5).entries_on(relay), 5);
+}
+
+#[test]
 fn a_link_of_one_endpoint_gives_it_everything() {
     let Cast { mut rig, portal, city, .. } = cast(|config| config.downstream_share = 1);
     let from = rig.endpoints_link("portal", &[&portal]);

@@ -108,9 +108,9 @@ impl LinkState {
         }
     }
 
-    /// Several endpoints share this link: each gets at most its share of the credit.
+    /// Several endpoints share this link, as they do every router's: each gets at most its share of the credit.
     pub fn shared(&self) -> bool {
-        self.attached.len() > 1
+        self.peer.is_router() || self.attached.len() > 1
     }
 
     /// Looks the attached endpoints up again in another table; those it does not know send and get nothing.
