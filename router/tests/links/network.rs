@@ -130,10 +130,13 @@ impl Network {
         path
     }
 
-    /// Two linked routers: r1 dials r2.
+    /// Two linked routers: r1 dials r2. One endpoint may fill the link between them: the traffic here has one recipient.
     pub async fn start_two(&self, workers: u16) -> [Router; 2] {
-        let second = self.start("r2", workers, &peer("r1", "[::1]:9"));
-        let first = self.start("r1", workers, &peer("r2", &address(&second).to_string()));
+        let start = |name: &str, other: &str, at: &str| {
+            self.start(name, workers, &format!("{}\n[limits]\nendpoint_share = 1\n", peer(other, at)))
+        };
+        let second = start("r2", "r1", "[::1]:9");
+        let first = start("r1", "r2", &address(&second).to_string());
         linked(&first).await;
         linked(&second).await;
         [first, second]
