@@ -121,6 +121,8 @@ fn table(space: Space) -> TableDefinition<'static, &'static [u8], &'static [u8]>
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use kernpost_spool::conformance::{MOMENTS, Rig, check_all};
 
     use super::*;
