@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Subcommand)]
 pub enum JournalCommand {
-    /// Serve a journal over a Unix socket until told to stop. Processes use it with [journal] socket = PATH.
+    /// Serve a journal over a Unix socket until told to stop. Processes name it as socket in section journal of their configuration.
     Serve(ServeArgs),
 }
 

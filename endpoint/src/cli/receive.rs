@@ -38,11 +38,11 @@ pub struct ReceiveArgs {
     pub connect: ConnectArgs,
     #[command(flatten)]
     pub sink: SinkArgs,
-    /// Folder of the journal, which keeps messages from being handed over twice; one process at a time. Default: [journal] of the
+    /// Folder of the journal, which keeps messages from being handed over twice; one process at a time. Default: section journal of the
     /// configuration, which may name the socket of a journal that several processes share.
     #[arg(long, value_name = "FOLDER")]
     pub journal: Option<PathBuf>,
-    /// Also follow what was sent: opens the durable outbox ([outbox]), so that late receipts of messages in custody reach it, and
+    /// Also follow what was sent: opens the durable outbox, so that late receipts of messages in custody reach it, and
     /// what is open is asked for and sent again.
     #[arg(long)]
     pub follow: bool,

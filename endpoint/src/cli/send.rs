@@ -70,7 +70,7 @@ pub struct EnvelopeArgs {
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
     /// Your own name for this sending, 1 to 64 bytes: sent again with the same key and content it is the same message, with the
-    /// same receipt. Needs the durable outbox ([outbox]).
+    /// same receipt. Needs the durable outbox (section outbox of the configuration).
     #[arg(long, value_name = "K")]
     pub idempotency_key: Option<String>,
     /// Seconds until the message expires; at most 2,592,000.

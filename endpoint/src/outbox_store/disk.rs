@@ -15,7 +15,7 @@ use kernpost_codecs::{EndpointId, MessageId, UnixMs};
 
 use super::record::Record;
 use super::{OutboxConfig, OutboxError, Stored};
-use crate::core::{AcceptRecord, Accepted, FinalOutcome, OutcomeRecord, Place, SendError};
+use crate::core::{AcceptRecord, Accepted, FinalOutcome, OutcomeRecord, PayloadFile, Place, SendError};
 
 /// Memory for cached blocks, in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -310,7 +310,7 @@ impl Batch<'_> {
             outcome: None,
             contradiction: None,
             key: accept.key.clone(),
-            file: accept.file.clone(),
+            file: accept.file.clone().map(absolute),
             forget_after: None,
             bytes,
         };
@@ -386,6 +386,12 @@ fn is_refused(record: &Record) -> bool {
 fn stored(sender: EndpointId, message: MessageId, record: Record) -> Stored {
     let Record { statement, is_final, outcome, contradiction, key, file, forget_after, .. } = record;
     Stored { sender, message, statement, outcome, is_final, contradiction, file, key, forget_after }
+}
+
+/// A later process may run in another folder.
+fn absolute(file: PayloadFile) -> PayloadFile {
+    let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+    PayloadFile { path, ..file }
 }
 
 /// The message id first: ids are UUIDv7, so that new keys lie together.

@@ -4,7 +4,7 @@
 //! bounded by the outbox in memory, whose messages each wait for one answer at most.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -122,14 +122,16 @@ fn look_up(store: &OutboxStore, queue: &Receiver<Vec<StoreOrder>>, answer: impl 
 
 fn commit(store: &OutboxStore, queue: &Receiver<Vec<StoreOrder>>, answer: impl Fn(StoreAnswer), clock: fn() -> UnixMs) {
     let mut next_prune = Instant::now();
-    while let Ok(mut orders) = queue.recv() {
-        for _ in 0..MOST {
-            match queue.try_recv() {
-                Ok(more) => orders.extend(more),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+    loop {
+        // What is past its time is forgotten also where nothing is sent.
+        match queue.recv_timeout(PRUNE_EVERY) {
+            Ok(mut orders) => {
+                orders.extend(queue.try_iter().take(MOST).flatten());
+                answer(write(store, orders, clock()));
             }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        answer(write(store, orders, clock()));
         if Instant::now() >= next_prune {
             next_prune = Instant::now() + PRUNE_EVERY;
             if let Err(error) = store.prune(clock(), PRUNE_MOST) {

@@ -261,8 +261,13 @@ impl Served {
 /// Writes what waits, of all connections, with one fsync.
 fn write(served: &Served, queue: &mpsc::Receiver<ToBeWritten>, clock: fn() -> UnixMs) {
     let mut next_prune = Instant::now();
-    while let Ok(first) = queue.recv() {
-        let mut waiting = vec![first];
+    loop {
+        // What is past its time is forgotten also where nothing arrives.
+        let mut waiting: Vec<ToBeWritten> = match queue.recv_timeout(PRUNE_EVERY) {
+            Ok(first) => vec![first],
+            Err(mpsc::RecvTimeoutError::Timeout) => Vec::new(),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        };
         waiting.extend(queue.try_iter().take(MOST_CONNECTIONS));
         let end = commit(served, &waiting);
         for (position, (holder, records, done)) in waiting.into_iter().enumerate() {
@@ -310,7 +315,9 @@ fn commit(served: &Served, waiting: &[ToBeWritten]) -> Result<Vec<Vec<bool>>, Jo
         }
         durable.push(answers);
     }
-    served.journal.record(&batch)?;
+    if !batch.is_empty() {
+        served.journal.record(&batch)?;
+    }
     Ok(durable)
 }
 
