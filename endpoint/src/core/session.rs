@@ -246,6 +246,9 @@ impl Session {
             return Err(FrameFault::new(CloseCode::HelloTimeout, "WIRE 2.5", "no hello from the router"));
         }
         self.inbound.handle_timeout(now.mono_us);
+        for label in self.inbound.take_overdue() {
+            self.settlements.refuse(label, Code::UNDECIDED_DEADLINE, Detail::default());
+        }
         Ok(self.outbound.handle_timeout(now.mono_us))
     }
 

@@ -81,8 +81,10 @@ impl Share {
 pub enum Found {
     /// Never used: the peer is at fault.
     Never,
-    /// Settled before, or timed out: ignore and count.
+    /// Settled before: ignore and count.
     Late,
+    /// Past its deadline: upstream was told long ago, and now it need not be kept any more.
+    Overdue,
     /// Open until now; taken out.
     Open(OutboundEntry),
 }
@@ -167,7 +169,7 @@ impl OutboundLane {
             self.parts.pop_front();
             self.base += 1;
         }
-        if entry.timed_out { Found::Late } else { Found::Open(entry) }
+        if entry.timed_out { Found::Overdue } else { Found::Open(entry) }
     }
 
     fn take(&mut self, label: Label) -> Option<OutboundEntry> {

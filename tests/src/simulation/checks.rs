@@ -23,6 +23,7 @@ pub struct Facts {
     /// What the outbox took, with the time at which it expires.
     accepted: BTreeMap<MessageId, UnixMs>,
     finished: BTreeMap<MessageId, FinalOutcome>,
+    accepted_and_finished: usize,
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Receipts *custody* that arrived.
     pub custodies: u64,
@@ -33,6 +34,8 @@ pub struct Facts {
     seen_in_case: BTreeMap<(EndpointId, Vec<u8>), Vec<MessageId>>,
     /// Cases whose order is not promised any more.
     unordered: BTreeSet<Vec<u8>>,
+    /// What is known to have happened to each message.
+    stories: BTreeMap<MessageId, Vec<String>>,
 }
 
 impl Facts {
@@ -44,7 +47,9 @@ impl Facts {
 
     /// The portal was told that a message is safe.
     pub fn accepted(&mut self, id: MessageId, expires: UnixMs) {
-        self.accepted.insert(id, expires);
+        if self.accepted.insert(id, expires).is_none() && self.finished.contains_key(&id) {
+            self.accepted_and_finished += 1;
+        }
     }
 
     pub fn order_ended(&mut self, case: Vec<u8>) {
@@ -56,9 +61,30 @@ impl Facts {
         self.unordered.extend(self.sent_in_case.keys().cloned());
     }
 
+    /// Something happened to a message.
+    pub fn note(&mut self, id: MessageId, at_us: u64, what: String) {
+        self.stories.entry(id).or_default().push(format!("{at_us:>10} {what}"));
+    }
+
+    pub fn story(&self, id: MessageId) -> String {
+        self.stories.get(&id).map(|story| story.join("\n")).unwrap_or_default()
+    }
+
     /// How many of those taken have no final outcome.
     pub fn open(&self) -> usize {
-        self.accepted.keys().filter(|id| !self.finished.contains_key(id)).count()
+        self.accepted.len() - self.accepted_and_finished
+    }
+
+    pub fn all_open(&self) -> Vec<MessageId> {
+        self.accepted.keys().filter(|id| !self.finished.contains_key(id)).copied().collect()
+    }
+
+    /// Its sender will close it as undecided.
+    pub fn closes_undecided(&mut self, id: MessageId) {
+        if self.finished.insert(id, FinalOutcome::Undecided).is_none() {
+            self.accepted_and_finished += 1;
+            *self.outcomes.entry(FinalOutcome::Undecided.name()).or_insert(0) += 1;
+        }
     }
 
     pub fn first_open(&self) -> Option<MessageId> {
@@ -85,6 +111,7 @@ impl Facts {
             ));
         }
         if before.is_none() {
+            self.accepted_and_finished += usize::from(self.accepted.contains_key(&id));
             *self.outcomes.entry(outcome.outcome.name()).or_insert(0) += 1;
         }
         let expires = self.accepted.get(&id).copied();

@@ -37,7 +37,7 @@ pub struct CustodyNode {
 const MASTER: [u8; 32] = [9; 32];
 
 impl CustodyNode {
-    /// Opens the spool on `disk` as a starting process does.
+    /// Opens the spool on `disk` as a starting process does; `None`: the disk fails.
     pub fn start(
         config: CustodyConfig,
         key: SigningKey,
@@ -45,19 +45,19 @@ impl CustodyNode {
         disk: &SimDisk,
         now: Now,
         seed: u64,
-    ) -> Self {
-        let store = MemoryStore::open(disk).expect("a disk that is there");
+    ) -> Option<Self> {
+        let store = MemoryStore::open(disk).ok()?;
         let masters = MasterKeys::new(MasterKey::new(MASTER.into()), Vec::new());
         let mut rng = StdRng::seed_from_u64(seed);
         let random = Box::new(move |bytes: &mut [u8]| rng.fill_bytes(bytes));
-        let spool = Spool::open(store, masters, now.wall, random).expect("a spool that was written before");
+        let spool = Spool::open(store, masters, now.wall, random).ok()?;
         let signer = RouterSigner::new(config.router.clone(), vec![key]);
         let mut custody = Custody::new(config, signer, Arc::clone(table), now);
         let mut node_events = vec![spool.started()];
         for event in node_events.drain(..) {
             custody.handle_spool(now, with_room(event));
         }
-        Self { custody, spool, waiting: Vec::new(), under_way: Vec::new(), disk: disk.clone() }
+        Some(Self { custody, spool, waiting: Vec::new(), under_way: Vec::new(), disk: disk.clone() })
     }
 
     /// Everything custody wants now; what is for the spool waits for its turn.

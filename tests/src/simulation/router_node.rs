@@ -87,7 +87,8 @@ pub struct RouterSetup<'a> {
 const WORKERS: u16 = 2;
 
 impl RouterNode {
-    pub fn new(setup: &RouterSetup<'_>, now: Now) -> Self {
+    /// `None`: its spool cannot be opened just now.
+    pub fn new(setup: &RouterSetup<'_>, now: Now) -> Option<Self> {
         let RouterSetup { world, id, table, disk, incarnation, credit, seed } = *setup;
         let engines = (0..WORKERS)
             .map(|worker| {
@@ -101,9 +102,9 @@ impl RouterNode {
         let base = CustodyConfig::new(id.clone(), WORKERS);
         let config = CustodyConfig { queue_window_bytes: 8 << 10, window_bytes: 32 << 10, ..base };
         let key = copy_of(&world.router_keys[id]);
-        let custody = CustodyNode::start(config, key, table, disk, now, seed);
+        let custody = CustodyNode::start(config, key, table, disk, now, seed)?;
         let (conns, by_link) = (BTreeMap::new(), BTreeMap::new());
-        Self { id: id.clone(), control, engines, custody, incarnation, conns, by_link, next_link: 1 }
+        Some(Self { id: id.clone(), control, engines, custody, incarnation, conns, by_link, next_link: 1 })
     }
 
     /// What a process does before anything reaches it.

@@ -68,7 +68,9 @@ pub fn run(plan: Plan) -> Result<Report, Box<Finding>> {
     let mut simulation = Simulation::new(plan);
     simulation.go().map_err(|what| {
         let what = format!("seed {} at {} µs: {what}", plan.seed, simulation.network.now_us);
-        Box::new(Finding { plan, what, steps: simulation.trace.into() })
+        let shown = |(at_us, event): &(u64, Event)| format!("{at_us:>10} {}", describe(event));
+        let steps = simulation.trace.iter().map(shown).collect();
+        Box::new(Finding { plan, what, steps })
     })
 }
 
@@ -106,8 +108,12 @@ struct Simulation {
     next_message: u64,
     next_connection: u64,
     /// What an application has not answered yet; gone with its process.
-    thinking: BTreeMap<(usize, u64, DeliveryId), Verdict>,
-    trace: VecDeque<String>,
+    thinking: BTreeMap<(usize, u64, DeliveryId), (MessageId, Verdict)>,
+    trace: VecDeque<(u64, Event)>,
+    /// When it was last looked for messages that nobody has.
+    looked_us: u64,
+    /// When each node wakes by itself: one event each, the earliest that was asked for.
+    wakes: BTreeMap<Node, u64>,
 }
 
 impl Simulation {
@@ -155,6 +161,8 @@ impl Simulation {
             next_connection: 0,
             thinking: BTreeMap::new(),
             trace: VecDeque::new(),
+            looked_us: 0,
+            wakes: BTreeMap::new(),
         }
     }
 
@@ -190,19 +198,25 @@ impl Simulation {
             if self.trace.len() == TRACE {
                 self.trace.pop_front();
             }
-            self.trace.push_back(format!("{:>10} {}", self.network.now_us, describe(&event)));
+            self.trace.push_back((self.network.now_us, event.clone()));
             self.step(event)?;
             Facts::balanced(self.routers.iter().flatten(), self.endpoints.iter())?;
-            if self.network.now_us > busy_us && self.next_message == self.plan.messages && self.is_settled() {
-                break;
+            if self.network.now_us > busy_us && self.next_message == self.plan.messages {
+                if self.is_settled() {
+                    break;
+                }
+                self.close_what_nobody_has();
             }
         }
         if let Some(open) = self.facts.first_open() {
             let count = self.facts.open();
             return Err(format!(
-                "{open} and {} more without outcome {} ms after the last fault",
+                "{open} and {} more without outcome {} ms after the last fault\nits story:\n{}\nits ledgers: {:?}\nheld: {}",
                 count - 1,
-                self.plan.calm_ms
+                self.plan.calm_ms,
+                self.facts.story(open),
+                self.endpoints.iter().map(|node| node.core.ledger()).collect::<Vec<_>>(),
+                self.what_is_held(),
             ));
         }
         if !self.is_settled() {
@@ -228,11 +242,34 @@ impl Simulation {
         self.facts.open() == 0 && self.routers.iter().all(|router| router.as_ref().is_some_and(empty))
     }
 
+    /// A message that has expired, that no router holds and no recipient took, cannot be delivered any more. Its sender goes on asking
+    /// until 30 days after it expired and then closes it as undecided: nothing of that is lost silently, and nobody here waits
+    /// so long.
+    fn close_what_nobody_has(&mut self) {
+        if self.network.now_us < self.looked_us + LOOK_US {
+            return;
+        }
+        self.looked_us = self.network.now_us;
+        let sender = self.endpoints[PORTAL].id.clone();
+        for id in self.facts.all_open() {
+            let over = self.expiry.get(&id).is_some_and(|at| at.plus_ms(OVER_MS) < self.wall(Node::Endpoint(PORTAL)));
+            let taken =
+                AUTHORITIES.iter().any(|at| self.endpoints[*at].disk.journal.contains_key(&(sender.clone(), id)));
+            let mut routers = self.routers.iter_mut().map(Option::as_mut);
+            let held = routers.any(|router| router.is_none_or(|router| router.custody.holds(&sender, id)));
+            if over && !taken && !held {
+                self.facts.closes_undecided(id);
+            }
+        }
+    }
+
     fn what_is_held(&self) -> String {
         let held = self.routers.iter().map(|router| match router {
             Some(router) => {
                 let custody = &router.custody.custody;
-                format!("{} {:?} ready {} {:?}", router.id, custody.totals(), custody.is_ready(), custody.stats())
+                let refusals: Vec<_> = router.engines.iter().map(|engine| &engine.stats().refusals).collect();
+                let (totals, stats) = (custody.totals(), custody.stats());
+                format!("{} {totals:?} ready {} {stats:?} refused {refusals:?}", router.id, custody.is_ready())
             }
             None => "a router is down".to_owned(),
         });
@@ -266,8 +303,9 @@ impl Simulation {
             Event::Send => self.on_send(),
             Event::Publish => self.publish(),
             Event::Verdict { at, incarnation, delivery } => {
-                let Some(verdict) = self.thinking.remove(&(at, incarnation, delivery)) else { return Ok(()) };
+                let Some((id, verdict)) = self.thinking.remove(&(at, incarnation, delivery)) else { return Ok(()) };
                 let now = self.endpoint_now(at);
+                self.facts.note(id, self.network.now_us, format!("{at} answers: {verdict:?}"));
                 let effects = self.endpoints[at].verdict(now, delivery, &verdict);
                 self.apply_endpoint(at, effects)
             }
@@ -452,12 +490,30 @@ impl Simulation {
             let expires = now.wall.plus_ms(u64::from(outgoing.lifetime_s) * 1_000);
             self.expiry.insert(id, expires);
             self.facts.sent(outgoing.case.as_deref(), id);
+            let what = format!(
+                "sent to {jurisdiction}, lives {} s, timeout {} ms, case {:?}",
+                outgoing.lifetime_s, outgoing.timeout_ms, outgoing.case
+            );
+            self.facts.note(id, self.network.now_us, what);
         }
         let effects = self.endpoints[PORTAL].effects(now);
         self.apply_endpoint(PORTAL, effects)
     }
 
+    fn wake(&mut self, at: Node, deadline: u64, incarnation: u64) {
+        let deadline = deadline.max(self.network.now_us);
+        if self.wakes.get(&at).is_none_or(|pending| deadline < *pending || *pending < self.network.now_us) {
+            self.wakes.insert(at, deadline);
+            self.network.schedule(deadline, Event::Wake { at, incarnation });
+        }
+    }
+
     fn on_wake(&mut self, at: Node, incarnation: u64) -> Result<(), String> {
+        if self.wakes.get(&at) != Some(&self.network.now_us) {
+            // An earlier one was asked for after it.
+            return Ok(());
+        }
+        self.wakes.remove(&at);
         match at {
             Node::Router(index) => {
                 let now = self.router_now(index);
@@ -540,7 +596,7 @@ impl Simulation {
 
     fn start_router(&mut self, at: usize) -> Result<(), String> {
         let now = self.router_now(at);
-        let mut router = RouterNode::new(
+        let router = RouterNode::new(
             &RouterSetup {
                 world: &self.world,
                 id: &self.router_ids[at],
@@ -552,6 +608,12 @@ impl Simulation {
             },
             now,
         );
+        self.wakes.remove(&Node::Router(at));
+        let Some(mut router) = router else {
+            // The disk fails already: the operator tries again.
+            self.network.after(1_000_000, Event::Start { node: Node::Router(at) });
+            return Ok(());
+        };
         let effects = router.begin(now);
         self.routers[at] = Some(router);
         self.apply_router(at, effects)
@@ -564,6 +626,7 @@ impl Simulation {
         let seed = self.plan.seed ^ at as u64;
         self.endpoints[at] = EndpointNode::new(&self.world, &id, &identity, &self.router_ids, disk, incarnation, seed);
         self.down[at] = false;
+        self.wakes.remove(&Node::Endpoint(at));
         let (now, table) = (self.endpoint_now(at), Arc::clone(&self.table));
         let mut effects = self.endpoints[at].install(now, &table);
         effects.extend(self.endpoints[at].recover(now));
@@ -596,7 +659,7 @@ impl Simulation {
             && let Some(deadline) = router.deadline()
         {
             let incarnation = router.incarnation;
-            self.network.schedule(deadline, Event::Wake { at: Node::Router(at), incarnation });
+            self.wake(Node::Router(at), deadline, incarnation);
         }
         Ok(())
     }
@@ -623,6 +686,7 @@ impl Simulation {
                     self.network.after(after, Event::Stored { at, incarnation, number });
                 }
                 EndpointEffect::Accepted(id) => {
+                    self.facts.note(id, self.network.now_us, "taken by the outbox".to_owned());
                     let expires = self.expiry.get(&id).copied().unwrap_or(UnixMs(u64::MAX));
                     self.facts.accepted(id, expires);
                 }
@@ -631,6 +695,8 @@ impl Simulation {
                 EndpointEffect::OrderEnded(case) => self.facts.order_ended(case),
                 EndpointEffect::Deliver(delivery) => self.on_delivery(at, &delivery)?,
                 EndpointEffect::Finished(_, outcome) => {
+                    let what = format!("ended {} {} by {:?}", outcome.outcome.name(), outcome.code, outcome.issuer);
+                    self.facts.note(outcome.id, self.network.now_us, what);
                     let sender = self.endpoints[at].id.clone();
                     self.facts.finished(&outcome, &sender, &self.endpoints)?;
                 }
@@ -641,14 +707,16 @@ impl Simulation {
             && let Some(deadline) = self.endpoints[at].core.poll_deadline()
         {
             let incarnation = self.endpoints[at].incarnation;
-            self.network.schedule(deadline, Event::Wake { at: Node::Endpoint(at), incarnation });
+            self.wake(Node::Endpoint(at), deadline, incarnation);
         }
         Ok(())
     }
 
-    /// The application thinks for a while, rejects some, and sometimes hangs for good.
+    /// The application thinks for a while, and rejects some.
     fn on_delivery(&mut self, at: usize, delivery: &Delivery) -> Result<(), String> {
         debug_assert!(AUTHORITIES.contains(&at), "the portal is responsible for nothing");
+        let what = format!("handed over at {at}, redelivered {}", delivery.redelivered);
+        self.facts.note(delivery.message.id, self.network.now_us, what);
         self.facts.handed_over(&self.endpoints[at], delivery)?;
         let rng = &mut self.network.rng;
         let verdict = if rng.random_bool(0.1) {
@@ -656,18 +724,19 @@ impl Simulation {
         } else {
             Verdict::Accept
         };
-        if rng.random_bool(0.01) {
-            return Ok(());
-        }
-        let after = rng.random_range(0..THINK_US);
+        // Once in a while it takes minutes: longer than anybody waits for it.
+        let hangs = rng.random_bool(0.01);
+        let after = if hangs { rng.random_range(30_000_000..300_000_000) } else { rng.random_range(0..THINK_US) };
         let incarnation = self.endpoints[at].incarnation;
-        self.thinking.insert((at, incarnation, delivery.id), verdict);
+        self.thinking.insert((at, incarnation, delivery.id), (delivery.message.id, verdict));
         self.network.after(after, Event::Verdict { at, incarnation, delivery: delivery.id });
         Ok(())
     }
 
     /// A receipt *custody* is true when it arrives.
     fn on_stage(&mut self, outcome: &SendOutcome) -> Result<(), String> {
+        let what = format!("stage {} {} by {:?}", outcome.outcome.name(), outcome.code, outcome.issuer);
+        self.facts.note(outcome.id, self.network.now_us, what);
         if outcome.outcome != FinalOutcome::Custody {
             return Ok(());
         }
@@ -707,6 +776,11 @@ impl Simulation {
         }
     }
 }
+
+/// How often messages that nobody has are looked for, µs.
+const LOOK_US: u64 = 10_000_000;
+/// So long after its expiry nobody delivers a message any more, whatever the clocks say, ms.
+const OVER_MS: u64 = 300_000;
 
 /// Steps kept to be shown when something breaks.
 const TRACE: usize = 60;

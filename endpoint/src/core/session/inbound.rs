@@ -18,6 +18,8 @@ pub(crate) struct Inbound {
     deadlines: VecDeque<(u64, Label)>,
     /// Detached entries, whose deadlines move with their progress (WIRE 9.5).
     large: HashMap<Label, u64, foldhash::fast::RandomState>,
+    /// Labels that passed their deadline, until the session settles them.
+    overdue: Vec<Label>,
     /// Detached entries that passed their deadline, until the core takes them.
     late: Vec<Label>,
 }
@@ -30,6 +32,7 @@ impl Inbound {
             next: [0; 3],
             open: HashMap::default(),
             deadlines: VecDeque::new(),
+            overdue: Vec::new(),
             large: HashMap::default(),
             late: Vec::new(),
         }
@@ -78,6 +81,11 @@ impl Inbound {
         std::mem::take(&mut self.late)
     }
 
+    /// Labels that passed their deadline, each once: they are settled undecided, so that the router need not keep them.
+    pub fn take_overdue(&mut self) -> Vec<Label> {
+        std::mem::take(&mut self.overdue)
+    }
+
     /// Settles a label; false when it was settled before or passed its deadline.
     pub fn settle(&mut self, label: &Label) -> bool {
         let Some(credit) = self.open.remove(label) else { return false };
@@ -88,19 +96,23 @@ impl Inbound {
         true
     }
 
-    /// Forgets labels the router has settled as undecided by now.
+    /// Gives up labels the router has settled as undecided by now.
     pub fn handle_timeout(&mut self, now_us: u64) {
         while let Some((until, label)) = self.deadlines.front().copied() {
             if until > now_us && self.open.contains_key(&label) {
                 break;
             }
             self.deadlines.pop_front();
-            self.settle(&label);
+            if self.settle(&label) {
+                self.overdue.push(label);
+            }
         }
         let late: Vec<Label> =
             self.large.iter().filter(|(_, until)| **until <= now_us).map(|(label, _)| *label).collect();
         for label in late {
-            self.settle(&label);
+            if self.settle(&label) {
+                self.overdue.push(label);
+            }
             self.late.push(label);
         }
     }

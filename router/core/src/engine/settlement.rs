@@ -51,6 +51,7 @@ impl Engine {
         for label in settle.labels() {
             match self.settle_outbound(link, label) {
                 Found::Never => return Err(label_unknown(label)),
+                Found::Overdue => self.stats.late_settlements += 1,
                 Found::Late => {
                     self.stats.late_settlements += 1;
                     late += 1;
@@ -287,7 +288,7 @@ impl Engine {
     fn settle_open(&mut self, link: LinkId, label: Label) -> Option<OutboundEntry> {
         match self.settle_outbound(link, label) {
             Found::Open(entry) => Some(entry),
-            Found::Late | Found::Never => None,
+            Found::Late | Found::Overdue | Found::Never => None,
         }
     }
 
