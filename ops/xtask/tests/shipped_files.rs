@@ -50,6 +50,30 @@ fn the_example_router_configuration_is_valid() {
     }
 }
 
+#[test]
+fn the_example_router_configuration_is_valid_with_what_it_leaves_out() {
+    let setting = |line: &str| {
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        line.starts_with('[') || !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let text = read("examples/router.toml");
+    let all = text.lines().map(|line| line.strip_prefix("# ").filter(|line| setting(line)).unwrap_or(line));
+    let text: Vec<&str> = all.collect();
+    let config = Config::parse(&ops().join("examples/router.toml"), &text.join("\n"));
+    let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(config.custody.is_some() && config.admin.operators_group.is_some());
+}
+
+#[test]
+fn every_alert_that_names_a_section_of_the_runbook_finds_it() {
+    let runbook = read("RUNBOOK.md");
+    let heading = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace(':', "");
+    let headings: BTreeSet<String> = runbook.lines().filter(|line| line.starts_with("##")).map(heading).collect();
+    let links = runbook.split("](#").skip(1).filter_map(|rest| rest.split(')').next());
+    let missing: Vec<&str> = links.filter(|link| !headings.contains(*link)).collect();
+    assert!(missing.is_empty(), "the runbook has no {missing:?}");
+}
+
 /// The parser reads every file that a configuration names, so the test makes them.
 fn with_what_it_names(example: &str, keys: &[&str]) {
     let place = tempfile::tempdir().unwrap();
