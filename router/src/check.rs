@@ -9,6 +9,7 @@ use kernpost_codecs::{LinkIdentity, UnixMs};
 
 use crate::config::Config;
 use crate::directory::Loaded;
+use crate::operators::account::group_id;
 use crate::problem::{Problem, Problems};
 use crate::tls::{Credentials, Trust};
 
@@ -86,6 +87,7 @@ pub fn prepare(config: Config, now: UnixMs, intent: Intent) -> Result<Prepared, 
     let table = directory.as_ref().map(|loaded| &loaded.table);
     let custody = custody::load(&mut findings, table, now);
     check_state(&mut findings);
+    check_operators(&mut findings);
     check_memory(&mut findings);
     let Findings { problems, warnings, .. } = findings;
     match (pki, directory) {
@@ -121,6 +123,20 @@ fn check_state(findings: &mut Findings<'_>) {
     if let Some(trouble) = trouble {
         let remedy = "create the folder, owned by the user the router runs as";
         findings.wrong("router.state", &state.clone(), trouble, remedy);
+    }
+}
+
+/// The group of operators exists, and the folder of their socket.
+fn check_operators(findings: &mut Findings<'_>) {
+    let (config, admin) = (findings.config, &findings.config.admin);
+    if let Some(group) = admin.operators_group.as_ref().filter(|group| group_id(group).is_none()) {
+        let what = format!("this machine has no group {group}");
+        findings.problems.push(config.problem("admin.operators_group", what, "make it with groupadd, or name another"));
+    }
+    let folder = admin.socket.parent().filter(|folder| *folder != config.router.state && !folder.is_dir());
+    if let Some(folder) = folder.filter(|_| config.custody.is_some()) {
+        let remedy = "make the folder, for instance by RuntimeDirectory= of systemd";
+        findings.wrong("admin.socket", folder, "is not a folder", remedy);
     }
 }
 

@@ -9,11 +9,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::identity::TrustDomain;
 
+mod ask;
 mod check;
 mod explain;
 mod fetch;
 mod pki;
 mod run;
+mod spool;
 mod status;
 
 /// Nobody is responsible for the route key asked for.
@@ -37,6 +39,9 @@ enum Command {
     Explain(ExplainArgs),
     /// Show what a running router is doing.
     Status(StatusArgs),
+    /// Look at and act on what a running router keeps for others.
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
     /// Make certificates and keys.
     #[command(subcommand)]
     Pki(PkiCommand),
@@ -146,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &mut std::io::stdout()),
         Command::Explain(args) => explain::run(&args, &mut std::io::stdout()),
         Command::Status(args) => status::run(&args, &mut std::io::stdout()),
+        Command::Spool(command) => spool::run(command, &mut std::io::stdout()),
         Command::Pki(command) => pki::run(command, &mut std::io::stdout()),
     };
     match result {

@@ -213,6 +213,10 @@ pub struct HandshakesSection {
 pub struct AdminSection {
     /// HTTP address on the IPv6 loopback; port 0 lets the kernel choose.
     pub listen: SocketAddrV6,
+    /// The Unix socket of the spool's commands; there is one with custody. Default `admin.sock` in the state folder.
+    pub socket: PathBuf,
+    /// A group whose members may use that socket; by default only its owner may.
+    pub operators_group: Option<String>,
 }
 
 /// `[log]`: logging to standard error.

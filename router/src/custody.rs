@@ -23,6 +23,7 @@ use crate::observed::Observed;
 use crate::readiness::Gate;
 use crate::run::StartError;
 
+pub mod query;
 pub mod spool_thread;
 
 use spool::{SpoolEvent, Totals};
@@ -86,8 +87,10 @@ pub struct CustodySeat {
 pub struct CustodyThreads {
     /// To custody.
     pub acts: mpsc::Sender<Act>,
+    /// To the spool's thread, for questions. It ends when nobody holds a copy.
+    pub spool_commands: mpsc::UnboundedSender<SpoolCommand>,
     custody: std::thread::JoinHandle<()>,
-    spool: std::thread::JoinHandle<()>,
+    spool_thread: std::thread::JoinHandle<()>,
 }
 
 impl CustodyThreads {
@@ -108,16 +111,17 @@ impl CustodyThreads {
         let no_thread = |what| move |source| StartError::Thread { what, source };
         let (spool, spool_thread) = spool_thread::spawn(spool, clock).map_err(no_thread("the spool's thread"))?;
         let (acts, acts_taken) = mpsc::channel(ACTS);
+        let spool_commands = spool.commands.clone();
         let observed = Arc::clone(observed);
         let parts =
             CustodyParts { config: core, signer, table, receivers, workers, spool, acts: acts_taken, clock, observed };
         let custody = spawn(parts).map_err(no_thread("the custody thread"))?;
-        Ok(Self { acts, custody, spool: spool_thread })
+        Ok(Self { acts, spool_commands, custody, spool_thread })
     }
 
     /// To be joined, in this order: the spool ends when custody has.
     pub fn into_threads(self) -> [std::thread::JoinHandle<()>; 2] {
-        [self.custody, self.spool]
+        [self.custody, self.spool_thread]
     }
 }
 

@@ -8,7 +8,8 @@
 //! A running router, in the order of a message: [`run`] starts the threads; a [`worker`] owns sockets ([`socket`]) to which
 //! [`steering`] brings the packets of its connections ([`connection_id`], [`link_secret`]), lets newcomers in ([`handshakes`]),
 //! carries its [`link`]s and drives its engine; [`control_task`] drives the control side,
-//! [`directory_task`] puts new tables into force; [`custody`] keeps what nobody can take now, [`channels`] says what they tell each other, [`drain`] when to stop.
+//! [`directory_task`] puts new tables into force; [`custody`] keeps what nobody can take now, and [`operators`] lets people act on
+//! that; [`channels`] says what they tell each other, [`drain`] when to stop.
 
 pub mod admin;
 pub mod channels;
@@ -28,6 +29,7 @@ pub mod link;
 pub mod link_secret;
 pub mod metrics;
 pub mod observed;
+pub mod operators;
 pub mod peer_addresses;
 pub mod pki;
 pub mod problem;

@@ -30,6 +30,7 @@ use crate::directory::{DirectoryPaths, DirectoryTrouble, LiveDirectory};
 use crate::directory_task::{self, DirectoryParts};
 use crate::drain::{self, Drained};
 use crate::observed::Observed;
+use crate::operators::{Desk, OperatorError, OperatorSocket};
 use crate::peer_addresses::PeerAddresses;
 use crate::readiness::Gate;
 use crate::socket::{Buffers, SocketError, SocketGroup, bind_group};
@@ -61,6 +62,9 @@ pub enum StartError {
     /// The admin interface.
     #[error("{0}")]
     Admin(#[from] AdminError),
+    /// The socket of operators.
+    #[error("{0}")]
+    Operators(#[from] OperatorError),
     /// A thread, a runtime or a quinn endpoint.
     #[error("cannot start {what}: {source}; the machine is short of threads, files or memory")]
     Thread {
@@ -90,6 +94,7 @@ pub struct Router {
     control_thread: JoinHandle<()>,
     directory_thread: JoinHandle<()>,
     custody: Option<CustodyThreads>,
+    operators: Option<OperatorSocket>,
     admin: AdminServer,
 }
 
@@ -134,8 +139,19 @@ impl Router {
         let custody = match custody.zip(receivers.next()).zip(config.custody.as_ref()) {
             Some(((keys, receivers), section)) => {
                 let core = section.core(config.router.id.clone(), workers, &config.deadlines);
-                let parts = CustodySeat { core, receivers, workers: senders.clone(), table: Arc::clone(&table), clock };
+                // Not its own queues: custody ends when nobody else can send to it.
+                let others = senders.iter().take(usize::from(workers)).cloned().collect();
+                let parts = CustodySeat { core, receivers, workers: others, table: Arc::clone(&table), clock };
                 Some(CustodyThreads::start(section, keys, parts, &observed)?)
+            }
+            None => None,
+        };
+        let operators = match &custody {
+            Some(threads) => {
+                let (spool, acts) = (threads.spool_commands.clone(), threads.acts.clone());
+                let desk = Desk::new(spool, acts, clock, Arc::clone(&observed));
+                let group = config.admin.operators_group.as_deref();
+                Some(OperatorSocket::start(&config.admin.socket, group, desk)?)
             }
             None => None,
         };
@@ -203,6 +219,7 @@ impl Router {
             control_thread,
             directory_thread,
             custody,
+            operators,
             admin,
         })
     }
@@ -236,9 +253,13 @@ impl Router {
         let drained = drain::wait(&self.observed, self.clock, limit).await;
         self.phase.send_replace(Phase::Closing);
         self.state.remove_addresses();
-        let Self { workers, control, look, control_thread, directory_thread, custody, admin, observed, .. } = self;
+        let Self {
+            workers, control, look, control_thread, directory_thread, custody, operators, admin, observed, ..
+        } = self;
         drop((control, look));
         let joined = tokio::task::spawn_blocking(move || {
+            // It holds the way to the spool's thread, which ends when nobody does.
+            drop(operators);
             let custody = custody.map(CustodyThreads::into_threads);
             let threads = workers.into_iter().chain([directory_thread, control_thread]);
             for thread in threads.chain(custody.into_iter().flatten()) {

@@ -272,3 +272,10 @@ fn more_memory_than_the_machine_has_is_a_warning() {
     let prepared = prepare_file(&site.file(), true, Intent::Check).unwrap();
     assert!(prepared.warnings[0].contains("lower limits.links"), "{:?}", prepared.warnings);
 }
+
+#[test]
+fn a_group_of_operators_that_is_not_there_is_named() {
+    let to = "[admin]\noperators_group = \"no-such-group\"\n";
+    let problem = Site::new().with("[admin]\n", to).only_problem();
+    assert!(problem.contains("admin.operators_group: this machine has no group no-such-group"), "{problem}");
+}

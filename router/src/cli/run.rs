@@ -24,7 +24,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 
 /// Everything goes to standard error: text for people, or JSON lines. The filter was parsed by the configuration.
 fn start_logging(log: &LogSection) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter)?;
+    // Acts of operators are always logged, whatever else is.
+    let filter = EnvFilter::try_new(format!("{},audit=info", log.filter))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -38,6 +38,8 @@ pub struct CustodySection {
     pub cache_bytes: u64,
     /// Bytes of its journals; bounds the time of a restart too. Default 256 MiB.
     pub journal_bytes: u64,
+    /// Whether to open although complete writes lie behind a damaged spot in the journal; they are lost then. Default false.
+    pub accept_damaged_journal: bool,
 }
 
 /// Where a master key comes from.
@@ -107,6 +109,7 @@ impl CustodySection {
         let queue_window_bytes = section.number(notes, "queue_window_bytes", 4 << 20, 256 << 10..=1 << 32, "bytes");
         let cache_bytes = section.number(notes, "cache_bytes", 64 << 20, 4 << 20..=1 << 36, "bytes");
         let journal_bytes = section.number(notes, "journal_bytes", 256 << 20, 128 << 20..=1 << 36, "bytes");
+        let accept_damaged_journal = section.flag(notes, "accept_damaged_journal", false);
         section.finish(notes);
         Some(Self {
             folder: folder?.resolve(file),
@@ -122,6 +125,7 @@ impl CustodySection {
             queue_window_bytes,
             cache_bytes,
             journal_bytes,
+            accept_damaged_journal,
         })
     }
 
@@ -146,7 +150,12 @@ impl CustodySection {
     /// What the storage library is configured with.
     #[must_use]
     pub fn store(&self) -> FjallOptions {
-        FjallOptions { cache_bytes: self.cache_bytes, journal_bytes: self.journal_bytes, ..FjallOptions::default() }
+        FjallOptions {
+            cache_bytes: self.cache_bytes,
+            journal_bytes: self.journal_bytes,
+            accept_damaged_journal: self.accept_damaged_journal,
+            ..FjallOptions::default()
+        }
     }
 }
 

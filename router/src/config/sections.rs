@@ -60,7 +60,8 @@ pub(super) fn read_noting<'t>(file: &'t Path, text: &'t str) -> (Option<Config>,
     let section = root.section(&mut notes, "handshakes");
     let handshakes = read_handshakes(&mut notes, section);
     let section = root.section(&mut notes, "admin");
-    let admin = read_admin(&mut notes, section);
+    let state = router.as_ref().map_or(Path::new(""), |router| router.state.as_path());
+    let admin = read_admin(&mut notes, section, file, state);
     let section = root.section(&mut notes, "log");
     let log = read_log(&mut notes, section);
     root.finish(&mut notes);
@@ -415,17 +416,23 @@ fn read_handshakes<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> Hands
     }
 }
 
-fn read_admin<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> Option<AdminSection> {
+fn read_admin<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, file: &Path, state: &Path) -> Option<AdminSection> {
     let expected = "an IPv6 loopback address such as \"[::1]:9713\"";
     let listen: Option<SocketAddr> = section.optional(notes, "listen", expected);
     let key = section.dotted("listen");
+    let socket: Option<FilePath> = section.optional(notes, "socket", "the path of a socket to be made");
+    let socket = socket.map_or_else(|| state.join("admin.sock"), |path| path.resolve(file));
+    let group: Option<String> = section.optional(notes, "operators_group", "the name of a group of this machine");
+    let operators_group = group.filter(|group| !group.is_empty());
     section.finish(notes);
     let Some(listen) = listen else {
         let default = SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 9_713, 0, 0);
-        return Some(AdminSection { listen: default });
+        return Some(AdminSection { listen: default, socket, operators_group });
     };
     match listen {
-        SocketAddr::V6(address) if address.ip().is_loopback() => Some(AdminSection { listen: address }),
+        SocketAddr::V6(address) if address.ip().is_loopback() => {
+            Some(AdminSection { listen: address, socket, operators_group })
+        }
         SocketAddr::V4(_) | SocketAddr::V6(_) => {
             let shown: IpAddr = listen.ip();
             notes.wrong(

@@ -67,7 +67,7 @@ fn all_faults_are_named_at_once_with_key_and_place() {
         .replace("kern/router/r1", "not an id")
         .replace("[::]:4713", "127.0.0.1:4713")
         .replace("[limits]", "[limits]\nlinks = 0")
-        .replace("folder =", "fodler =");
+        .replacen("folder =", "fodler =", 1);
     let problems = parse(&text).unwrap_err().0;
     let keys: Vec<&str> = problems.iter().filter_map(|p| p.key.as_deref()).collect();
     assert_eq!(

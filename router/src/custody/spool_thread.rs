@@ -9,6 +9,7 @@ use kernpost_router_core::custody::spool::{SpoolEvent, SpoolIntent, SpoolRead};
 use kernpost_spool::{FjallStore, Spool};
 use tokio::sync::mpsc;
 
+use super::query::SpoolQuery;
 use crate::clock::Clock;
 
 /// To the spool.
@@ -18,10 +19,13 @@ pub enum SpoolCommand {
     Intent(Box<SpoolIntent>),
     /// Read this.
     Read(SpoolRead),
+    /// An operator asks.
+    Query(SpoolQuery),
 }
 
 /// How custody reaches the spool. Neither queue is bounded by itself: what waits in the first is what custody has no answer
-/// to, which the workers' credit and the windows bound; the second holds the answers to that.
+/// to, which the workers' credit and the windows bound, and one question of each operator's connection; the second holds the
+/// answers to custody.
 #[derive(Debug)]
 pub struct SpoolHandle {
     /// To the spool.
@@ -79,6 +83,13 @@ impl SpoolThread {
                 SpoolCommand::Read(read) => {
                     let answer = self.spool.read(&read);
                     self.answer(vec![answer]);
+                }
+                SpoolCommand::Query(query) => {
+                    if query.changes() {
+                        bytes = 0;
+                        self.commit(std::mem::take(&mut intents));
+                    }
+                    query.carry_out(&mut self.spool, self.clock.now().wall);
                 }
             }
         }

@@ -67,6 +67,9 @@ pub(crate) fn busy() -> Arc<Observed> {
         expires: now,
     });
     observed.publish_control(control);
+    let mut custody = CustodySnapshot::default();
+    custody.totals.oldest = Some(now);
+    observed.publish_custody(custody);
     observed.alarms.on_alarm(&Alarm::Clock { peer: "router kern/router/r2".to_owned(), offset_ms: 7_000 });
     Arc::new(observed)
 }
