@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 mod network;
+mod operator;
 mod router;
 
 pub use network::{CredentialFiles, Network, wall};
+pub use operator::{Operator, Said};
 pub use router::{Books, Router, Settings};
 
 /// How long anything may take that is expected to happen.

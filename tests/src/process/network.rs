@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kernpost_codecs::UnixMs;
+use kernpost_codecs::{RouterId, UnixMs};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::operator::Operator;
 use super::router::{Books, Files, Router, Settings};
 use crate::certificates::{Ca, Credentials, Leaf};
 use crate::world::{TRUST_DOMAIN, World};
@@ -119,6 +120,30 @@ impl Network {
             .with("admin.listen", "[::1]:0")
             .with("log.format", "json")
             .with("log.filter", "info,kernpost=debug")
+    }
+
+    /// Over the settings of a router `de/router/<name>`: it takes custody, in `<name>-spool`, and operators reach it at
+    /// `<name>.sock`.
+    pub fn custody(&self, name: &str) -> Settings {
+        let at = |end: &str| self.folder.path().join(format!("{name}{end}")).to_str().unwrap().to_owned();
+        let id: RouterId = format!("de/router/{name}").parse().unwrap();
+        let signing = self.world.router_keys[&id].to_pkcs8_pem().unwrap();
+        for (file, content) in [(at("-master.key"), "4f".repeat(32)), (at("-signing.pem"), signing.to_string())] {
+            if !Path::new(&file).exists() {
+                kernpost_router::pki::write_private(Path::new(&file), &content).unwrap();
+            }
+        }
+        Settings::new()
+            .with("custody.folder", at("-spool"))
+            .with("custody.master_key", at("-master.key"))
+            .with("custody.signing_keys", vec![at("-signing.pem")])
+            .with("custody.least_free_bytes", 1 << 20)
+            .with("admin.socket", at(".sock"))
+    }
+
+    /// An operator at a router with [`custody`](Self::custody).
+    pub fn operator(&self, name: &str) -> Operator {
+        Operator::at(&self.folder.path().join(format!("{name}.sock")))
     }
 
     /// Starts a router of the published directory and waits until it is ready. `more` goes over the usual settings.
