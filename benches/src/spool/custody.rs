@@ -49,7 +49,8 @@ pub fn measure(folder: &Path, records: u64) -> Result<Custody> {
     let begun = Instant::now();
     work.read_all()?;
     let read_messages_per_s = rate(begun);
-    let Work { sender, queue, .. } = work;
+    let Work { spool, sender, queue, .. } = work;
+    drop(spool);
     let begun = Instant::now();
     let mut work = Work { spool: open(folder)?, sender, queue, records };
     let restart_ms = begun.elapsed().as_secs_f64() * 1e3;
