@@ -30,10 +30,14 @@ pub(super) fn on_open(folder: &Path, error: &Error) -> StoreError {
             "another process uses it: stop that process, or give this router a folder of its own".to_owned()
         }
         Error::InvalidVersion(_) => format!("it was written by another version of the storage library ({error})"),
-        Error::JournalRecovery(_) => {
-            format!("its journal is damaged ({error}): restore the folder, or start with an empty one")
+        Error::Io(io) if io.kind() != io::ErrorKind::NotFound => {
+            format!("{error}: check the disk and the folder's owner and permissions")
         }
-        other => format!("{other}: check the disk and the folder's owner and permissions"),
+        // Damaged, or a file is gone.
+        other => format!(
+            "its files are damaged or incomplete ({other}): restore the folder as a whole, or set it aside and start with an empty \
+             folder; the senders still have what was in it, and ask"
+        ),
     };
     StoreError::Open { folder: folder.to_owned(), cause }
 }

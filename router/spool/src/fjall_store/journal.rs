@@ -36,8 +36,8 @@ pub(super) fn refuse_lost_batches(folder: &Path) -> Result<(), StoreError> {
         let damage = file.and_then(|file| first_damage(file, &mut last));
         if let Some(at) = damage.map_err(|error| unreadable(&path, &error))? {
             return Err(refuse(format!(
-                "{} is damaged at byte {at}, and complete batches follow: restore the disk, or start once with \
-                 accept_damaged_journal, which loses them (their senders will ask and send again)",
+                "{} is damaged at byte {at}, and complete batches follow, which would be lost: restore the folder as a \
+                 whole, or set it aside and start with an empty folder; the senders still have what was in it, and ask",
                 path.display()
             )));
         }

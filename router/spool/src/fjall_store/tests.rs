@@ -112,7 +112,7 @@ fn a_damaged_journal_opens_when_someone_decided_so() {
     let (path, _) = folder.journal();
     flip(&path, first);
     let refused = FjallStore::open(folder.0.path(), &small()).unwrap_err().to_string();
-    assert!(refused.contains("damaged at byte") && refused.contains("accept_damaged_journal"), "{refused}");
+    assert!(refused.contains("damaged at byte") && refused.contains("empty folder"), "{refused}");
     let store = FjallStore::open(folder.0.path(), &FjallOptions { accept_damaged_journal: true, ..small() }).unwrap();
     assert!(store.get(Space::Due, &[1]).unwrap().is_some());
     assert!(store.get(Space::Due, &[3]).unwrap().is_none());
@@ -156,13 +156,16 @@ fn a_flipped_bit_in_a_record_on_disk_is_unreadable() {
 }
 
 #[test]
-fn a_deleted_record_file_shows() {
-    let mut folder = Folder::new();
-    for file in flushed_records(&mut folder) {
-        std::fs::remove_file(file).unwrap();
-    }
-    match FjallStore::open(folder.0.path(), &small()) {
-        Err(error) => assert!(matches!(error, StoreError::Open { .. }), "{error}"),
-        Ok(store) => assert!(store.get(Space::Records, &[1]).is_err()),
+fn a_deleted_file_refuses_to_open_and_says_what_is_to_be_done() {
+    for below in ["blobs", "tables"] {
+        let mut folder = Folder::new();
+        let blobs = flushed_records(&mut folder);
+        let keyspace = blobs[0].parent().unwrap().parent().unwrap();
+        for file in keyspace.join(below).read_dir().unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let refused = FjallStore::open(folder.0.path(), &small()).unwrap_err();
+        assert!(matches!(refused, StoreError::Open { .. }));
+        assert!(refused.to_string().contains("start with an empty folder"), "{below}: {refused}");
     }
 }
