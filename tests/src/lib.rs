@@ -1,5 +1,5 @@
-//! Support for Kernpost's tests: a small signed world; a simulation of routers and endpoints in virtual time; real router
-//! processes with certificates, and a bare client that speaks the protocol to them.
+//! Support for Kernpost's tests: a small signed world (from `kernpost-simulation`); real router processes with certificates, and a
+//! bare client that speaks the protocol to them.
 //!
 //! The tests themselves are in `tests/tests/`; `README.md` says which kinds there are and why each exists.
 #![allow(
@@ -15,6 +15,6 @@ pub mod client_process;
 pub mod process;
 pub mod rig;
 pub mod scene;
-pub mod simulation;
 pub mod wire_client;
-pub mod world;
+
+pub use kernpost_simulation::world;

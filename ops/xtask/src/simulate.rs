@@ -1,4 +1,4 @@
-//! How are thousands of seeds simulated, and the faults put in on purpose looked for? Builds `tests/src/bin/simulate.rs` in release,
+//! How are thousands of seeds simulated, and the faults put in on purpose looked for? Builds `tests/simulation/src/bin/simulate.rs` in release,
 //! with the faults only when they are asked for, and runs it.
 
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn run(options: &Options, json: Option<&Path>) -> Result<bool> {
     // A folder of its own for the faults: nothing built with them lies where anything else looks for it.
     let target = if options.mutants { workspace::target().join("mutants") } else { workspace::target() };
     let mut build = workspace::cargo();
-    build.args(["build", "--release", "--quiet", "--package", "kernpost-tests", "--bin", "simulate"]);
+    build.args(["build", "--release", "--quiet", "--package", "kernpost-simulation", "--bin", "simulate"]);
     build.arg("--target-dir").arg(&target);
     if options.mutants {
         build.args(["--features", "mutants"]);

@@ -149,8 +149,11 @@ pub struct Custody {
     questions: Map<u64, Question>,
     next_ticket: u64,
     next_record: RecordId,
-    /// Records below this one were found at the start: an attempt may have been made before it.
-    first_own_record: RecordId,
+    /// Records below this one may have been handed on before: they were found at the start.
+    first_untried: RecordId,
+    /// Records from there on of which an attempt was undecided; kept when they leave memory, until they end. At most
+    /// [`MOST_TRIED`].
+    tried: BTreeSet<RecordId>,
     judging: Judging,
     totals: Totals,
     /// What the workers were told last.
@@ -190,7 +193,8 @@ impl Custody {
             questions: Map::default(),
             next_ticket: 0,
             next_record: RecordId(0),
-            first_own_record: RecordId(0),
+            first_untried: RecordId(0),
+            tried: BTreeSet::new(),
             judging: Judging::default(),
             totals: Totals::default(),
             pressure: None,
@@ -359,7 +363,7 @@ impl Custody {
 impl Custody {
     fn on_started(&mut self, next: RecordId, queues: Vec<Queue>, totals: Totals) {
         self.next_record = next;
-        self.first_own_record = next;
+        self.first_untried = next;
         self.totals = totals;
         self.ledger.recovered = totals.messages;
         self.ledger.in_custody = totals.messages;
@@ -490,6 +494,20 @@ impl Custody {
         self.outputs.push_back(CustodyOutput::Intent(intent));
     }
 
+    /// An attempt was undecided: whatever becomes of the record in memory, its next attempt says so.
+    fn note_tried(&mut self, record: RecordId) {
+        self.tried.insert(record);
+        if self.tried.len() > MOST_TRIED {
+            self.tried.clear();
+            self.first_untried = self.next_record;
+        }
+    }
+
+    /// Whether the record may have been handed on before.
+    fn was_tried(&self, record: RecordId) -> bool {
+        record < self.first_untried || self.tried.contains(&record)
+    }
+
     fn name_record(&mut self) -> RecordId {
         let record = self.next_record;
         self.next_record = RecordId(record.0 + 1);
@@ -520,5 +538,7 @@ impl Custody {
     }
 }
 
+/// Records remembered as tried; beyond it everything taken so far counts as tried.
+const MOST_TRIED: usize = 65_536;
 /// How long to wait before asking again for what there was no room for, ms.
 const FULL_PAUSE_MS: u64 = 1_000;

@@ -125,7 +125,7 @@ impl Custody {
     fn step(&self, loaded: &super::queues::Loaded, position: usize, recipient: &EndpointId) -> Option<Move> {
         let (entry, held) = (loaded.entry(position)?, loaded.head.entries.get(position)?);
         let hop = HopHeader {
-            redelivered: loaded.redelivered && !mutant::is(Mutant::RedeliveredForgotten),
+            redelivered: (loaded.redelivered || entry.hop.redelivered) && !mutant::is(Mutant::RedeliveredForgotten),
             hops: 1,
             recipient: Some(recipient.clone()),
             ..HopHeader::default()
@@ -251,7 +251,9 @@ impl Custody {
         for label in labels {
             let Some((record, queue, position)) = self.land(*label) else { continue };
             let late = self.loaded.get(&record).is_some_and(|loaded| loaded.head.kind == Kind::Receipts);
-            let settled_for_good = (late && code.is_noted()) || (code.is_refused() && code.retry() == Retry::Never);
+            // Whose clock is ahead calls it expired; our own receipt says so when it is.
+            let never = code.is_refused() && code.retry() == Retry::Never && code != Code::EXPIRED;
+            let settled_for_good = (late && code.is_noted()) || never;
             if settled_for_good {
                 match ended.iter_mut().find(|(held, _)| *held == record) {
                     Some((_, positions)) => positions.push((position, code)),
@@ -284,11 +286,12 @@ impl Custody {
     fn again_later(&mut self, queue: &Queue, record: RecordId, position: usize, code: Code, detail: &Detail) {
         let busy =
             matches!(code, Code::BUSY | Code::NOT_ATTACHED | Code::DRAINING | Code::NOT_READY | Code::OVER_BUDGET);
-        let Some(loaded) = self.loaded.get_mut(&record) else { return };
-        loaded.redelivered |= code.is_undecided();
         if code.is_undecided() {
             self.stats.attempts_undecided += 1;
+            self.note_tried(record);
         }
+        let Some(loaded) = self.loaded.get_mut(&record) else { return };
+        loaded.redelivered |= code.is_undecided();
         if busy {
             loaded.set(position, Step::Ready);
             self.stats.attempts_busy += 1;

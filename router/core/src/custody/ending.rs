@@ -159,6 +159,7 @@ impl Custody {
         let waits = loaded.head.waits();
         self.loaded.insert(record, loaded);
         if !waits {
+            self.tried.remove(&record);
             self.drop_loaded(&queue, record);
         } else if self.let_go_if_unqueued(record)
             && let Some(state) = self.queues.get_mut(&queue)
@@ -201,8 +202,7 @@ fn body_without_payloads(loaded: &Loaded) -> Option<bytes::Bytes> {
     }
     let part = part.with_payloads_of(waits);
     let mut frame = BytesMut::new();
-    let hop = HopHeader::default();
-    let all = (0..part.entries().len()).map(|position| (position, &hop));
+    let all = part.entries().iter().map(|entry| &entry.hop).enumerate();
     part.encode_chosen(all, LONGEST_BODY, &mut frame).ok().filter(|written| *written == part.entries().len())?;
     body_of(frame.freeze())
 }

@@ -66,10 +66,13 @@ impl Custody {
 
     /// One record, or more where frames would grow too long.
     fn keep(&mut self, onward: &Onward, queue: Queue, moves: &[&Move]) {
-        let hop = HopHeader::default();
+        // Of the hop headers stays what may have been handed on before.
+        let redelivered = |step: &&Move| HopHeader { redelivered: step.hop.redelivered, ..HopHeader::default() };
+        let hops: Vec<HopHeader> = moves.iter().map(redelivered).collect();
         let mut rest = moves;
         while !rest.is_empty() {
-            let chosen = rest.iter().map(|step| (step.position, &hop));
+            let hops = hops.iter().skip(moves.len() - rest.len());
+            let chosen = rest.iter().zip(hops).map(|(step, hop)| (step.position, hop));
             let mut frame = BytesMut::new();
             let written = onward.part.encode_chosen(chosen, LONGEST_BODY, &mut frame).unwrap_or(0);
             let (now, later) = rest.split_at(written.max(1).min(rest.len()));
@@ -187,7 +190,7 @@ impl Custody {
         let queue = head.queue.clone();
         let reachable = self.is_reachable(&queue);
         let room = self.has_room(&queue);
-        let redelivered = record < self.first_own_record;
+        let redelivered = self.was_tried(record);
         let Some(state) = self.queues.get_mut(&queue) else { return };
         state.pending = state.pending.saturating_sub(1);
         if state.reading {

@@ -103,7 +103,7 @@ impl Custody {
     /// Reads a record back: every payload must be what its statement says. What cannot be read ends *damaged*.
     pub(super) fn load(&mut self, stored: Stored) -> Option<(RecordId, Loaded)> {
         let record = stored.record;
-        let redelivered = record < self.first_own_record;
+        let redelivered = self.was_tried(record);
         let part = stored.body.and_then(|body| Part::decode(body).ok());
         let part = part.filter(|part| {
             let entries = part.entries().iter();

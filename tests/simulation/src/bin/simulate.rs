@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use kernpost_tests::simulation::{Finding, Plan, run, shrink};
+use kernpost_simulation::{Finding, Plan, run, shrink};
 
 /// What is asked for.
 #[derive(Debug, clap::Parser)]
@@ -107,7 +107,7 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, report: &kernpost_tests::simulation::Report) {
+    fn add(&mut self, report: &kernpost_simulation::Report) {
         self.seeds += 1;
         self.steps += report.steps;
         self.custodies += report.custodies;

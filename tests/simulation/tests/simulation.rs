@@ -2,7 +2,7 @@
 //! failing disks. `cargo xtask simulate` tries thousands of seeds; here are a few, so that every test run has some.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use kernpost_tests::simulation::{Plan, run};
+use kernpost_simulation::{Plan, run};
 
 /// Seeds tried; `KERNPOST_SEEDS` asks for more, `KERNPOST_FIRST_SEED` begins elsewhere.
 fn seeds() -> std::ops::Range<u64> {

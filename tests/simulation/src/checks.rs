@@ -148,12 +148,18 @@ impl Facts {
         let message = &delivery.message;
         let (sender, id) = (&message.sender, message.id);
         if node.disk.journal.contains_key(&(sender.clone(), id)) {
-            return Err(format!("{id} was handed over again after its verdict was durable"));
+            return Err(format!(
+                "{id} was handed over again after its verdict was durable\nits story:\n{}",
+                self.story(id)
+            ));
         }
         let times = self.handed_over.entry((node.id.clone(), id)).or_insert(0);
         *times += 1;
         if *times > 1 && !delivery.redelivered {
-            return Err(format!("{id} was handed over again and is not marked redelivered"));
+            return Err(format!(
+                "{id} was handed over again and is not marked redelivered\nits story:\n{}",
+                self.story(id)
+            ));
         }
         if *times == 1
             && let Some(case) = message.case.as_deref()

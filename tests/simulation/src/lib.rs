@@ -7,6 +7,14 @@
 //! durable outbox, two play authorities that sometimes close for a night. After every step [`checks`] looks at the books; at the
 //! end faults stop and everything must settle within a bounded virtual time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "test support: a broken premise should stop the test where it broke"
+)]
+
 pub mod checks;
 pub mod custody_node;
 pub mod endpoint_node;
@@ -14,6 +22,7 @@ pub mod network;
 pub mod plan;
 pub mod router_node;
 pub mod run;
+pub mod world;
 
 pub use plan::Plan;
 pub use run::{Finding, Report, run, shrink};

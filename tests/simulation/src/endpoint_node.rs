@@ -108,7 +108,7 @@ impl EndpointNode {
             }],
             journal,
             directory: DirectoryFrom::Shell,
-            limits: Limits::default(),
+            limits: Limits { case_hold_ms: CASE_HOLD_MS, ..Limits::default() },
             seed,
             software: "simulation".to_owned(),
         });
@@ -338,6 +338,9 @@ impl EndpointNode {
         }
     }
 }
+
+/// Shorter than the default of an hour, so that runs end.
+const CASE_HOLD_MS: u64 = 60_000;
 
 fn core_stream(stream: Stream) -> CoreStream {
     match stream {
