@@ -107,7 +107,7 @@ impl Core {
         self.ledger.open += 1;
         self.ledger.in_custody += u64::from(custody.is_some());
         let payload_here = recovered.file.is_some() || slot.length == 0;
-        let give_up_us = now.after_ms(slot.closes().ms_since(now.wall).max(1));
+        let give_up_us = now.after_ms(slot.due().ms_since(now.wall).max(1));
         Ok(self.outbox.accept(Slot {
             file: recovered.file.map(|file| file.path),
             parked: true,

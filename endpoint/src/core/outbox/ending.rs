@@ -46,8 +46,11 @@ impl Outbox {
             return self.give_up_at(ticket, later);
         }
         if slot.parked {
-            let closes = slot.closes();
-            return if now.wall < closes {
+            let (due, closes) = (slot.due(), slot.closes());
+            return if now.wall < due {
+                self.give_up_at(ticket, now.after_ms(due.ms_since(now.wall).max(1)));
+            } else if now.wall < closes {
+                self.leave_case(ticket);
                 self.give_up_at(ticket, now.after_ms(closes.ms_since(now.wall).max(1)));
             } else {
                 self.finish_undecided(now, ledger, ticket);
@@ -73,6 +76,20 @@ impl Outbox {
         self.report(ticket, Place::Stage, FinalOutcome::Undecided, None, false);
     }
 
+    /// It has expired without a word: its case goes on without it, and without promise of order.
+    fn leave_case(&mut self, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        let Some(case) = slot.case.take() else { return };
+        let waits = slot.stage == Stage::BehindCase;
+        self.case_changes.push(CaseChange::OrderEnded { case: case.clone() });
+        if let Some(next) = self.cases.leave(&case, ticket) {
+            self.make_ready(next);
+        }
+        if waits {
+            self.make_ready(ticket);
+        }
+    }
+
     fn give_up_at(&mut self, ticket: Ticket, at_us: u64) {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         self.give_ups.remove(&(slot.give_up_us, ticket));
@@ -93,8 +110,8 @@ impl Outbox {
             self.bytes = self.bytes.saturating_sub(slot.held_bytes());
             self.parked_bytes += slot.held_bytes();
         }
-        let closes = now.after_ms(slot.closes().ms_since(now.wall).max(1));
-        self.give_up_at(ticket, closes);
+        let due = now.after_ms(slot.due().ms_since(now.wall).max(1));
+        self.give_up_at(ticket, due);
     }
 
     /// Frees the payload of a parked message that is only asked for.

@@ -9,7 +9,7 @@ use kernpost_codecs::digest::Digest;
 use kernpost_codecs::part::LONGEST_INLINE_PAYLOAD;
 use kernpost_codecs::statement::Message;
 use kernpost_codecs::tree::leaf_hash;
-use kernpost_codecs::{Ars, Class, Code, EndpointId, MessageId, Retry, RouterId, ServiceKey, UnixMs};
+use kernpost_codecs::{Ars, Class, Code, EndpointId, MessageId, Retry, RouterId, SKEW_MS, ServiceKey, UnixMs};
 
 use super::cases::Cases;
 use crate::core::limits::Limits;
@@ -171,6 +171,13 @@ impl Slot {
     /// The instant at which it is closed without a final outcome: 30 days after it expired (WIRE 10.2).
     pub fn closes(&self) -> UnixMs {
         self.expires.plus_ms(CLOSED_AFTER_MS)
+    }
+
+    /// When a message that is only followed has to be looked at: it no longer holds up its case 120 s after it expired, when nobody
+    /// may deliver it any more; at last it is closed.
+    pub fn due(&self) -> UnixMs {
+        let holds_up = self.case.is_some() && self.custody.is_none();
+        if holds_up { self.expires.plus_ms(2 * SKEW_MS) } else { self.closes() }
     }
 
     /// What the code of a settlement says about earlier and later attempts (WIRE 8.5, 10.1, 10.3).
