@@ -111,7 +111,10 @@ impl Layout {
             slow_targets.extend(drawn.map(|service| (service.clone(), place.digits.clone())));
         }
         let zone = ZonePlan { zone: "de".parse()?, delegated: None, endpoints, routes };
-        let routers = ["a", "b"].iter().take(network.routers).map(|name| RouterPlan::new(name));
+        let routers = ["a", "b"].iter().take(network.routers).map(|name| {
+            let router = RouterPlan::new(name)?;
+            Ok(router.with_custody(network.custody))
+        });
         let plan = Plan { zones: vec![zone], routers: routers.collect::<Result<_>>()? };
         Ok(Self { plan, targets, slow_targets })
     }

@@ -53,6 +53,8 @@ pub struct Network {
     pub algorithms: Vec<Vec<Algorithm>>,
     /// Routes that the directory carries besides: a generated directory of at least this many; 0: only what is needed.
     pub routes: usize,
+    /// Whether routers keep what nobody can take now.
+    pub custody: bool,
     /// Keys of the routers' configuration that differ from the defaults.
     pub router: toml::Table,
     /// The same for the sending client.
@@ -164,6 +166,7 @@ impl Default for Network {
             services: Vec::new(),
             algorithms: vec![vec![Algorithm::Esp256]],
             routes: 0,
+            custody: false,
             router: toml::Table::new(),
             sender: toml::Table::new(),
             recipient: toml::Table::new(),

@@ -65,6 +65,9 @@ pub fn router(
     for (peer, address) in peers {
         write!(text, "[[peers]]\nrouter = \"{}\"\naddress = \"{address}\"\n\n", peer.id)?;
     }
+    if router.custody {
+        text.push_str(&custody_section(folder, router));
+    }
     text.push_str("[admin]\nlisten = \"[::1]:0\"\n");
     let mut table: toml::Table = text.parse()?;
     merge(&mut table, extra);
@@ -156,6 +159,16 @@ fn endpoint_sections(folder: &Folder, plan: &Plan, endpoints: &[EndpointId]) -> 
         write!(text, "[[endpoints]]\nid = \"{endpoint}\"\nkeys = [{}]\n\n", keys.join(", "))?;
     }
     Ok(text)
+}
+
+fn custody_section(folder: &Folder, router: &RouterPlan) -> String {
+    let files = folder.files();
+    format!(
+        "[custody]\nfolder = {}\nmaster_key = {}\nsigning_keys = [{}]\n\n",
+        quoted(&folder.spool(router)),
+        quoted(&files.master_key(router)),
+        quoted(&files.router_key(router)),
+    )
 }
 
 fn directory_section(folder: &Folder) -> String {

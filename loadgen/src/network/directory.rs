@@ -14,11 +14,14 @@ use kernpost_routing_table::model::{
     VERIFY_MARGIN_MS, ZoneSnapshot,
 };
 use kernpost_routing_table::{SerialFloor, Table, snapshot, source};
+use rand::RngCore as _;
 
 use super::plan::{EndpointPlan, GrantPlan, Plan, RoutePlan, RouterPlan, ZonePlan};
 
 /// Signatures by different maintainers that a zone needs.
 const THRESHOLD: u32 = 2;
+/// Bytes of the key that wraps a spool's keys.
+const MASTER_KEY_BYTES: usize = 32;
 /// Zones with more routes than this are not written for people to read.
 const MOST_ROUTES_FOR_READERS: usize = 100_000;
 /// How long the directory and its keys are good.
@@ -67,6 +70,11 @@ impl Files {
     /// Where the private key of a router lies.
     pub fn router_key(&self, router: &RouterPlan) -> PathBuf {
         self.keys.join(format!("router_{}.pem", router.name()))
+    }
+
+    /// Where the master key of its spool lies.
+    pub fn master_key(&self, router: &RouterPlan) -> PathBuf {
+        self.keys.join(format!("master_{}.key", router.name()))
     }
 }
 
@@ -157,6 +165,11 @@ fn delegation(zone: &ZonePlan, jurisdiction: JurisdictionPrefix, maintainers: &M
 fn router_entry(router: &RouterPlan, files: &Files, validity: Validity) -> Result<RouterEntry> {
     let key = new_key()?;
     write_key(&files.router_key(router), &key)?;
+    if router.custody {
+        let mut master = [0; MASTER_KEY_BYTES];
+        rand::rng().fill_bytes(&mut master);
+        write_private(&files.master_key(router), &master)?;
+    }
     Ok(RouterEntry {
         id: router.id.clone(),
         identities: vec![router.identity.clone()],
@@ -232,14 +245,17 @@ fn write_maintainers(files: &Files, zone: &ZoneId, keys: &[SigningKey]) -> Resul
 }
 
 fn write_key(path: &Path, key: &SigningKey) -> Result<()> {
+    write_private(path, key.to_pkcs8_pem()?.as_bytes())
+}
+
+fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
 
     let mut options = fs::OpenOptions::new();
     let opened = options.write(true).create_new(true).mode(0o600).open(path);
     let mut file = opened.with_context(|| format!("cannot write {}", path.display()))?;
-    let pem = key.to_pkcs8_pem()?;
-    file.write_all(pem.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(content).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn write_anchor(plan: &Plan, files: &Files, maintainers: &MaintainerKeys) -> Result<()> {

@@ -42,6 +42,11 @@ impl Folder {
         self.0.join("state").join(router.name())
     }
 
+    /// What a router with custody holds, and nothing else.
+    pub fn spool(&self, router: &RouterPlan) -> PathBuf {
+        self.0.join("spool").join(router.name())
+    }
+
     /// The configuration of a router or site.
     pub fn config(&self, name: &str) -> PathBuf {
         self.0.join("config").join(format!("{name}.toml"))

@@ -27,6 +27,8 @@ pub struct RouterPlan {
     pub id: RouterId,
     /// What its certificate says.
     pub identity: LinkIdentity,
+    /// Whether it keeps what nobody can take now.
+    pub custody: bool,
 }
 
 /// One zone.
@@ -158,7 +160,13 @@ impl RouterPlan {
     pub fn new(name: &str) -> Result<Self> {
         let id: RouterId = format!("de/router/{name}").parse()?;
         let identity = identity(id.as_str())?;
-        Ok(Self { id, identity })
+        Ok(Self { id, identity, custody: false })
+    }
+
+    /// The same router with or without custody.
+    #[must_use]
+    pub fn with_custody(self, custody: bool) -> Self {
+        Self { custody, ..self }
     }
 
     /// The path of the URI in its certificate.

@@ -57,6 +57,7 @@ struct RawNetwork {
     services: Option<Vec<String>>,
     algorithms: Option<Vec<String>>,
     routes: Option<usize>,
+    custody: Option<bool>,
     router: Option<toml::Table>,
     sender: Option<toml::Table>,
     recipient: Option<toml::Table>,
@@ -205,6 +206,7 @@ impl Check {
         set(&mut network.jurisdictions, raw.jurisdictions);
         set(&mut network.services, raw.services);
         set(&mut network.routes, raw.routes);
+        set(&mut network.custody, raw.custody);
         set(&mut network.router, raw.router);
         set(&mut network.sender, raw.sender);
         set(&mut network.recipient, raw.recipient);

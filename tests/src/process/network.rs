@@ -155,6 +155,15 @@ impl Network {
         self.routers.push(router);
     }
 
+    /// Starts a router that cannot start with these settings; gives what it said before it ended without success.
+    pub fn start_in_vain(&mut self, name: &str, more: &Settings) -> String {
+        let files = Files::below(self.folder.path(), name);
+        self.settings(name).overridden_by(more).write(&files.config);
+        let mut process = Router::launch(&format!("de/router/{name}"), &files.config, &files.log);
+        assert!(!process.wait().success(), "{}", process.log());
+        process.log()
+    }
+
     /// Publishes and starts routers `r1` and `r2`, linked with each other.
     pub fn start_pair(&mut self, more: &Settings) {
         self.publish();

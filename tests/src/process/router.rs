@@ -94,12 +94,10 @@ pub struct Books {
 impl Router {
     /// Starts a router with this configuration file and waits until it has bound. `state` is the folder the file names.
     pub(super) fn start(id: &str, config: &Path, state: &Path, log: &Path) -> Self {
-        let mut command = Command::new(program("kernpost-router", "kernpost-router"));
-        command.args(["run", "--dev", "--config"]).arg(config);
         let file = state.join("addresses.json");
         // A router that was killed before left its addresses behind.
         let _ = std::fs::remove_file(&file);
-        let mut process = Process::start(id, &mut command, log);
+        let mut process = Self::launch(id, config, log);
         let addresses: Value = wait_until(&format!("{id} has bound"), || {
             process.still_runs();
             // No file, or half a file, is no file yet.
@@ -108,6 +106,13 @@ impl Router {
         let address = |value: &Value| value.as_str().unwrap().parse().unwrap();
         let (quic, admin) = (address(&addresses["quic"][0]), address(&addresses["admin"]));
         Self { id: id.to_owned(), address: quic, admin, process }
+    }
+
+    /// Starts its process and waits for nothing.
+    pub(super) fn launch(id: &str, config: &Path, log: &Path) -> Process {
+        let mut command = Command::new(program("kernpost-router", "kernpost-router"));
+        command.args(["run", "--dev", "--config"]).arg(config);
+        Process::start(id, &mut command, log)
     }
 
     /// Waits until it can route.
