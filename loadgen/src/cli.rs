@@ -16,7 +16,7 @@ use crate::scenario::{PayloadShare, Scenario, algorithms, file, ready};
 use crate::schedule::Shape;
 use crate::slo::Slo;
 use crate::stand::{Building, Given, Stand};
-use crate::{forger, interrupt, report, sink, source, storm, units};
+use crate::{custody, forger, interrupt, report, sink, source, storm, units};
 
 /// Exit status when nothing could be measured: usage, configuration, a process that failed.
 const COULD_NOT_RUN: u8 = 3;
@@ -51,6 +51,20 @@ enum Process {
     /// Leaves and comes back
     #[command(hide = true)]
     Storm { job: PathBuf },
+    /// Sends, for a measure of custody
+    #[command(hide = true)]
+    CustodySource { job: PathBuf },
+    /// Receives, for a measure of custody
+    #[command(hide = true)]
+    CustodySink { job: PathBuf },
+    /// Measures what routers keep for those who are away; prints JSON
+    Custody {
+        /// Below which the network goes, on the disk to be measured; the temporary folder without it
+        #[arg(long, value_name = "PATH")]
+        below: Option<PathBuf>,
+        #[command(subcommand)]
+        task: custody::Task,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -218,6 +232,9 @@ pub fn main() -> ExitCode {
         Some(Process::Sink { job }) => sink::process(job).map(|()| 0),
         Some(Process::Forger { job }) => forger::process(job).map(|()| 0),
         Some(Process::Storm { job }) => storm::process(job).map(|()| 0),
+        Some(Process::CustodySource { job }) => custody::source::process(job).map(|()| 0),
+        Some(Process::CustodySink { job }) => custody::sink::process(job).map(|()| 0),
+        Some(Process::Custody { below, task }) => measure_custody(task, below.clone()),
         None => conduct(&line.options),
     };
     match done {
@@ -227,6 +244,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(COULD_NOT_RUN)
         }
     }
+}
+
+fn measure_custody(task: &custody::Task, below: Option<PathBuf>) -> Result<u8> {
+    interrupt::watch()?;
+    let measured = custody::run(task, below)?;
+    report::say(&serde_json::to_string_pretty(&measured)?);
+    Ok(0)
 }
 
 fn log() {

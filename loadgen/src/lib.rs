@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`scenario`] says what is offered, [`layout`] draws the network for it, [`stand`] starts it, [`run`] does one run,
-//! [`measured`] is what came of it, [`slo`] and [`bottleneck`] judge. [`network`] also starts the demo of `cargo xtask`.
+//! [`measured`] is what came of it, [`slo`] and [`bottleneck`] judge. [`custody`] measures what
+//! routers keep, with processes that are killed. [`network`] also starts the demo of `cargo xtask`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")
@@ -18,6 +19,7 @@ pub mod bottleneck;
 pub mod child;
 pub mod cli;
 pub mod clock;
+pub mod custody;
 pub mod find_max;
 pub mod forger;
 pub mod interrupt;

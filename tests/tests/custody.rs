@@ -80,11 +80,11 @@ async fn a_message_in_custody_outlives_its_router_and_its_sender_learns_the_end(
     let message = first["id"].as_str().unwrap().to_owned();
     assert_eq!(held(&scene), 1);
 
-    // The same message again is one message, with the same receipt; who asks gets it too, with nothing but the statement.
+    // The same message again is one message, with the same receipt. Whoever asks is told that it is still there: a receipt of now.
     let again = send(&portal, &["--idempotency-key", "Vorgang 7", "--receipt", "again.proof"]).expect(0).json();
     assert_eq!((&again["id"], &again["outcome"], &again["time"]), (&first["id"], &first["outcome"], &first["time"]));
     let asked_now = asked(&portal, &message, &["--timeout", "5"]).json();
-    assert_eq!((&asked_now["outcome"], &asked_now["time"]), (&"custody".into(), &first["time"]), "{asked_now}");
+    assert_eq!((&asked_now["outcome"], &asked_now["issuer"]), (&"custody".into(), &"de/router/r1".into()), "{asked_now}");
     assert_eq!(held(&scene), 1);
 
     kill_and_restart(&mut scene);

@@ -30,13 +30,13 @@ impl Core {
                 self.outputs.push_back(Output::Accepted { ticket, message: id, same_as: None });
                 self.outbox.begin(ticket);
             }
-            Accepted::Known { message, outcome } => {
+            Accepted::Known { message, outcome, is_final } => {
                 self.outbox.withdraw(ticket);
                 let same_as = self.outbox.find(sender, message).map(|(open, _, _)| open);
                 self.outputs.push_back(Output::Accepted { ticket, message, same_as });
                 match outcome {
-                    Some(outcome) => self.outputs.push_back(Output::Finished { ticket, outcome }),
-                    None => self.stand(ticket, same_as, message),
+                    Some(outcome) if is_final => self.outputs.push_back(Output::Finished { ticket, outcome }),
+                    stage => self.stand(ticket, same_as, message, stage),
                 }
             }
             Accepted::Refused(error) => {
@@ -46,20 +46,31 @@ impl Core {
         }
     }
 
-    /// Who waits for an open message by another sending of it learns its stage at once.
-    fn stand(&mut self, ticket: Ticket, same_as: Option<Ticket>, message: MessageId) {
+    /// Who waits for an open message by another sending of it learns its stage at once, with the receipt the store has of it.
+    fn stand(
+        &mut self,
+        ticket: Ticket,
+        same_as: Option<Ticket>,
+        message: MessageId,
+        stored: Option<Box<SendOutcome>>,
+    ) {
         let Some((open, slot)) = same_as.and_then(|open| Some((open, self.outbox.slot(open)?))) else {
             let error = SendError::IdInUse(message);
             return self.outputs.push_back(Output::NotAccepted { ticket, error });
         };
         let Some(custody) = slot.custody.as_ref() else { return };
+        let issuer = Some(custody.id.clone().into());
+        let same = |stage: &SendOutcome| stage.outcome == FinalOutcome::Custody && stage.issuer == issuer;
+        if let Some(stage) = stored.filter(|stage| same(stage)) {
+            return self.outputs.push_back(Output::Stage { ticket: open, outcome: stage });
+        }
         let outcome = SendOutcome {
             outcome: FinalOutcome::Custody,
             id: slot.id,
             code: Code(0),
             problem: None,
             text: None,
-            issuer: Some(custody.id.clone().into()),
+            issuer,
             attempts: slot.attempts,
             proof: custody.proof.clone(),
             statement: slot.statement.clone(),

@@ -75,8 +75,10 @@ pub enum Accepted {
     Known {
         /// That message.
         message: MessageId,
-        /// Its final outcome, when it has one.
+        /// Its outcome or stage, when it has one.
         outcome: Option<Box<SendOutcome>>,
+        /// Whether that is its end.
+        is_final: bool,
     },
     /// It was not taken.
     Refused(SendError),

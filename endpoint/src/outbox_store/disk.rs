@@ -333,8 +333,8 @@ impl Batch<'_> {
         if record.content != accept.content {
             return Ok(Some(Accepted::Refused(SendError::KeyReused(message))));
         }
-        let outcome = record.outcome.filter(|_| record.is_final).map(Box::new);
-        Ok(Some(Accepted::Known { message, outcome }))
+        let (outcome, is_final) = (record.outcome.map(Box::new), record.is_final);
+        Ok(Some(Accepted::Known { message, outcome, is_final }))
     }
 
     fn outcome(&mut self, outcome: &OutcomeRecord, now: UnixMs) -> Result<(), OutboxError> {

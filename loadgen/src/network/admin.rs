@@ -70,7 +70,11 @@ pub fn ledger(admin: &str) -> Result<Ledger> {
     })
 }
 
-fn status(admin: &str) -> Result<Value> {
+/// Its whole status.
+///
+/// # Errors
+/// It does not answer.
+pub fn status(admin: &str) -> Result<Value> {
     let url = format!("http://{admin}/status");
     let answer = agent().get(&url).call().with_context(|| format!("cannot ask {url}"))?;
     answer.into_body().read_json().with_context(|| format!("{url} answered no JSON"))

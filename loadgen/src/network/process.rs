@@ -103,7 +103,8 @@ impl Running {
         lines.get(start..).unwrap_or_default().join("\n")
     }
 
-    fn kill(&mut self) {
+    /// Ends it without a chance to tidy up.
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
