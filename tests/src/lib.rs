@@ -15,6 +15,7 @@ pub mod client_process;
 pub mod process;
 pub mod rig;
 pub mod scene;
+pub mod volume;
 pub mod wire_client;
 
 pub use kernpost_simulation::world;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kernpost_codecs::{MessageId, Party};
 use kernpost_endpoint::client::{Finished, fresh_id};
-use kernpost_endpoint::{Client, FinalOutcome, Outgoing, stage_queue};
+use kernpost_endpoint::{Client, FinalOutcome, Outcomes, Outgoing, stage_queue};
 use kernpost_tests::client_process::{Desk, Ran, ended, started};
 use kernpost_tests::process::{Settings, wait_until};
 use kernpost_tests::scene::{FOR_OFFICE, Scene, WHERE};
@@ -115,7 +115,7 @@ async fn a_message_in_custody_outlives_its_router_and_its_sender_learns_the_end(
 }
 
 /// Sends, and waits until every message is in custody.
-async fn in_custody(sender: &Client, letters: Vec<Outgoing>) -> kernpost_endpoint::Outcomes {
+async fn in_custody(sender: &Client, letters: Vec<Outgoing>) -> Outcomes {
     let count = letters.len();
     let (queue, mut outcomes) = stage_queue();
     sender.send_all(letters, &queue).await.unwrap();
@@ -127,7 +127,7 @@ async fn in_custody(sender: &Client, letters: Vec<Outgoing>) -> kernpost_endpoin
     outcomes
 }
 
-async fn take(outcomes: &mut kernpost_endpoint::Outcomes, count: usize) -> Vec<Finished> {
+async fn take(outcomes: &mut Outcomes, count: usize) -> Vec<Finished> {
     let mut taken = Vec::new();
     while taken.len() < count {
         within("an outcome", outcomes.receive_many(&mut taken, count)).await;

@@ -30,7 +30,7 @@ pub struct ClientConfig {
     /// Folder of the list of sent messages and of the directory's serial floor. `None`: both live in memory, and a reply
     /// after a restart is rejected as unsolicited.
     pub state: Option<PathBuf>,
-    /// Whether messages are taken. False for processes that only send: they grant no credit.
+    /// Whether messages are taken. False for processes that only send: they grant credit for late receipts only.
     pub receive: bool,
     /// Bounds.
     pub limits: Limits,

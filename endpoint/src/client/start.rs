@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use kernpost_codecs::credit::LARGEST_ENTRY_COST;
 use kernpost_codecs::{EndpointId, Party};
 use kernpost_routing_table::Table;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
@@ -31,6 +32,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 const INPUTS: usize = 4_096;
 /// Messages handed to the application and not yet taken by it.
 const DELIVERIES: usize = 256;
+/// Late receipts granted at once by a process that only sends; their bytes say that it takes nothing else (WIRE 7.1).
+const RECEIPT_ENTRIES: u64 = 256;
 /// How often a directory folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long goodbyes may take.
@@ -321,7 +324,7 @@ fn core(config: &ClientConfig, journal: [u8; 16]) -> Result<Core, StartError> {
     }
     let mut limits = config.limits;
     if !config.receive {
-        (limits.credit_entries, limits.credit_bytes) = (0, 0);
+        (limits.credit_entries, limits.credit_bytes) = (RECEIPT_ENTRIES, LARGEST_ENTRY_COST - 1);
     }
     let keys = |entry: &super::config::EndpointConfig| {
         // SigningKey is not Clone: written out and read again, once per process.

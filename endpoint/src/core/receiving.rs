@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kernpost_codecs::credit::LARGEST_ENTRY_COST;
 use kernpost_codecs::part::{Entry, Part};
 use kernpost_codecs::receipts::{ReceiptsFrame, Subject};
 use kernpost_codecs::settlement::{Detail, Label};
@@ -16,6 +17,9 @@ use super::receipts::{Counted, Judge};
 use super::session::outbound::Standing;
 use super::session::{SessionEvent, SessionId};
 use super::{Core, Event, Now, Output, Parked};
+
+/// When a message may be offered again to an endpoint of which only a process that sends is there, ms.
+const SENDS_ONLY_RETRY_MS: u64 = 1_000;
 
 impl Core {
     pub(super) fn on_session_event(&mut self, now: Now, id: SessionId, event: SessionEvent) {
@@ -54,6 +58,14 @@ impl Core {
         };
         if starts_with_receipt(part) {
             return self.on_late_receipts(now, id, class, sequence, part);
+        }
+        if self.limits.credit_bytes < LARGEST_ENTRY_COST {
+            // Granted for late receipts only (WIRE 7.1): another process may take it.
+            let detail = Detail { retry_after_ms: Some(SENDS_ONLY_RETRY_MS), ..Detail::default() };
+            for entry in part.entries() {
+                self.refuse(id, Label { class, sequence, index: entry.index }, Code::BUSY, detail.clone());
+            }
+            return;
         }
         let judged = judge_part(part, &table, &mut self.roots, now.wall);
         let proof = Arc::new(TreeProof { signatures: part.signatures().into(), tree: part.tree().clone() });

@@ -11,7 +11,14 @@ use serde::Serialize;
 
 mod algorithms;
 mod compile;
+mod custody;
+mod custody_drain;
+mod custody_kill;
+mod custody_memory;
+mod custody_rate;
+mod custody_restart;
 mod demo;
+mod disk_faults;
 mod explain;
 mod fanout;
 mod fuzz_smoke;
@@ -24,13 +31,14 @@ mod lookup_large;
 mod memory_links;
 mod priority;
 mod ratio;
+mod simulate;
 mod throughput;
 mod wire_overhead;
 
 pub use fuzz_smoke::replay as replay_fuzz_corpora;
 
 /// Every measure, in the order `--list` shows.
-const ALL: [&Measure; 19] = [
+const ALL: [&Measure; 27] = [
     &demo::MEASURE,
     &explain::MEASURE,
     &lookup::MEASURE,
@@ -50,6 +58,14 @@ const ALL: [&Measure; 19] = [
     &priority::MEASURE,
     &handshakes::MEASURE,
     &memory_links::MEASURE,
+    &custody_rate::MEASURE,
+    &custody_drain::MEASURE,
+    &custody_restart::MEASURE,
+    &custody_memory::MEASURE,
+    &custody_kill::MEASURE,
+    &simulate::SEEDS,
+    &simulate::MUTANTS,
+    &disk_faults::MEASURE,
 ];
 
 /// One bar of the project.

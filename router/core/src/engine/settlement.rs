@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use kernpost_codecs::credit::LARGEST_ENTRY_COST;
 use kernpost_codecs::receipts::{RebuiltReceipts, ReceiptsFrame, Subject};
 use kernpost_codecs::settlement::{Detail, Label, Settle, SettlementFrame};
 use kernpost_codecs::{CloseCode, Code, EndpointId, FrameFault, LaneKind, Party};
@@ -22,8 +23,11 @@ impl Engine {
         match SettlementFrame::decode(kind, body.clone())? {
             Some(SettlementFrame::Credit { class, entries, bytes }) => {
                 if let Some(state) = self.links.get_mut(&link) {
-                    state.outbound_mut(class).allowance.on_credit(entries, bytes);
-                    if entries > 0 && !state.peer.is_router() && self.granted.insert(link) {
+                    let lane = state.outbound_mut(class);
+                    lane.allowance.on_credit(entries, bytes);
+                    // Less than the largest entry: late receipts only (WIRE 7.1).
+                    let takes_messages = entries > 0 && lane.window().bytes >= LARGEST_ENTRY_COST;
+                    if takes_messages && !state.peer.is_router() && self.granted.insert(link) {
                         // Every worker may now prefer its attachments.
                         self.tell_workers(&Crossing::Granted { link });
                     }
