@@ -36,7 +36,10 @@ impl Volume {
         }
         let image = volume.image();
         std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
-        run("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", shown(&image)]);
+        run(
+            "mkfs.ext4",
+            &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", shown(&image)],
+        );
         volume.mount();
         volume
     }

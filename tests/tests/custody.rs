@@ -84,7 +84,11 @@ async fn a_message_in_custody_outlives_its_router_and_its_sender_learns_the_end(
     let again = send(&portal, &["--idempotency-key", "Vorgang 7", "--receipt", "again.proof"]).expect(0).json();
     assert_eq!((&again["id"], &again["outcome"], &again["time"]), (&first["id"], &first["outcome"], &first["time"]));
     let asked_now = asked(&portal, &message, &["--timeout", "5"]).json();
-    assert_eq!((&asked_now["outcome"], &asked_now["issuer"]), (&"custody".into(), &"de/router/r1".into()), "{asked_now}");
+    assert_eq!(
+        (&asked_now["outcome"], &asked_now["issuer"]),
+        (&"custody".into(), &"de/router/r1".into()),
+        "{asked_now}"
+    );
     assert_eq!(held(&scene), 1);
 
     kill_and_restart(&mut scene);

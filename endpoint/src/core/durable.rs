@@ -47,13 +47,7 @@ impl Core {
     }
 
     /// Who waits for an open message by another sending of it learns its stage at once, with the receipt the store has of it.
-    fn stand(
-        &mut self,
-        ticket: Ticket,
-        same_as: Option<Ticket>,
-        message: MessageId,
-        stored: Option<Box<SendOutcome>>,
-    ) {
+    fn stand(&mut self, ticket: Ticket, same_as: Option<Ticket>, message: MessageId, stored: Option<Box<SendOutcome>>) {
         let Some((open, slot)) = same_as.and_then(|open| Some((open, self.outbox.slot(open)?))) else {
             let error = SendError::IdInUse(message);
             return self.outputs.push_back(Output::NotAccepted { ticket, error });

@@ -112,7 +112,8 @@ impl Bench {
         let mut extra = self.settings.clone();
         if let Some(addresses) = &self.addresses {
             let known: toml::Table =
-                format!("[listen]\naddresses = {:?}\n[admin]\nlisten = {:?}\n", addresses.quic, addresses.admin).parse()?;
+                format!("[listen]\naddresses = {:?}\n[admin]\nlisten = {:?}\n", addresses.quic, addresses.admin)
+                    .parse()?;
             config::merge(&mut extra, &known);
         }
         let config = config::router(&self.folder, &router, &[], &extra)?;
@@ -209,7 +210,8 @@ impl Bench {
             format!("[limits]\noutbox_messages = {}\noutbox_bytes = {bytes}\n", sending.in_flight.min(1 << 20));
         if sending.durable {
             let folder = self.folder.work(&format!("{name}-outbox"))?;
-            extra += &format!("[outbox]\nfolder = {folder:?}\nmessages = {}\nbytes = 4000000000\n", source::MOST_FOLLOWED);
+            extra +=
+                &format!("[outbox]\nfolder = {folder:?}\nmessages = {}\nbytes = 4000000000\n", source::MOST_FOLLOWED);
         }
         let state = self.state(name);
         let job = source::Job {

@@ -237,7 +237,8 @@ impl Simulation {
         let empty = |router: &RouterNode| {
             let custody = &router.custody.custody;
             let totals = custody.totals();
-            custody.is_ready() && custody.is_idle() && totals.messages == 0 && totals.receipts == 0
+            let books = custody.ledger().in_custody == 0;
+            books && custody.is_ready() && custody.is_idle() && totals.messages == 0 && totals.receipts == 0
         };
         self.facts.open() == 0 && self.routers.iter().all(|router| router.as_ref().is_some_and(empty))
     }

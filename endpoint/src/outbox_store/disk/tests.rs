@@ -131,7 +131,9 @@ fn the_same_key_with_the_same_content_is_the_same_message() {
     let answers = store.write(&[first.clone(), again.clone()], &[], UnixMs(1_500)).unwrap();
     assert!(matches!(&answers[1], Accepted::Known { message, outcome: None, .. } if *message == first.message));
     store.write(&[], &[ended(&first, FinalOutcome::Delivered, Place::Final)], UnixMs(1_500)).unwrap();
-    let Accepted::Known { message, outcome: Some(outcome), is_final: true } = one(&store, &again) else { panic!("not known") };
+    let Accepted::Known { message, outcome: Some(outcome), is_final: true } = one(&store, &again) else {
+        panic!("not known")
+    };
     assert_eq!((message, outcome.outcome), (first.message, FinalOutcome::Delivered));
 }
 

@@ -24,11 +24,21 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         Reading::single("taken by the source's outbox", all, "messages", Some(Limit::AtLeast(1.0))),
         Reading::single("taken by the source's outbox", all / seconds, "messages/s", None),
         Reading::single("lost", number(&taken, "/lost")?, "messages", none),
-        Reading::single("handed over again after the journal had it", number(&taken, "/repeats_after_journal")?, "messages", none),
+        Reading::single(
+            "handed over again after the journal had it",
+            number(&taken, "/repeats_after_journal")?,
+            "messages",
+            none,
+        ),
         Reading::single("handed over again before", number(&taken, "/repeats_before_journal")?, "messages", None),
         Reading::single("without outcome in the end", number(&taken, "/open")?, "messages", none),
         Reading::single("everything settled", yes(&taken, "/settled"), "yes = 1", Some(Limit::AtLeast(1.0))),
-        Reading::single("the router's books balance", yes(&taken, "/custody/balanced"), "yes = 1", Some(Limit::AtLeast(1.0))),
+        Reading::single(
+            "the router's books balance",
+            yes(&taken, "/custody/balanced"),
+            "yes = 1",
+            Some(Limit::AtLeast(1.0)),
+        ),
         Reading::single("settled after the last start", number(&taken, "/settled_after_s")?, "s", None),
     ])
 }

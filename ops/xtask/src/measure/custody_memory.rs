@@ -29,7 +29,12 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         let peak = number(step, "/peak")? / MIB;
         readings.push(Reading::single(format!("holding {held:.0}"), resident, "MiB", None));
         let limit = Some(Limit::AtMost(FORMULA));
-        readings.push(Reading::single(format!("peak until {held:.0}, beyond nothing held"), peak - empty, "MiB", limit));
+        readings.push(Reading::single(
+            format!("peak until {held:.0}, beyond nothing held"),
+            peak - empty,
+            "MiB",
+            limit,
+        ));
     }
     Ok(readings)
 }

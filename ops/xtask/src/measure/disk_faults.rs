@@ -15,7 +15,17 @@ pub(super) const MEASURE: Measure = Measure {
 fn run(_short: bool) -> Result<Vec<Reading>> {
     ensure!(rustix::process::getuid().is_root(), "only root can mount the file systems that are needed");
     let mut command = workspace::cargo();
-    command.args(["test", "--package", "kernpost-tests", "--test", "disk_faults", "--", "--ignored", "--test-threads", "1"]);
+    command.args([
+        "test",
+        "--package",
+        "kernpost-tests",
+        "--test",
+        "disk_faults",
+        "--",
+        "--ignored",
+        "--test-threads",
+        "1",
+    ]);
     let output = command.output().context("cannot start cargo")?;
     let said = String::from_utf8_lossy(&output.stdout);
     print!("{said}");

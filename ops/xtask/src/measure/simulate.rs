@@ -53,7 +53,12 @@ fn mutants(short: bool) -> Result<Vec<Reading>> {
     let most = most.filter_map(|row| row.get("seeds").and_then(Value::as_f64)).fold(0.0, f64::max);
     Ok(vec![
         Reading::single("faults found", count("found") as f64, "faults", Some(Limit::AtLeast(1.0))),
-        Reading::single(format!("faults not found in {seeds} seeds"), count("missed") as f64, "faults", Some(Limit::AtMost(0.0))),
+        Reading::single(
+            format!("faults not found in {seeds} seeds"),
+            count("missed") as f64,
+            "faults",
+            Some(Limit::AtMost(0.0)),
+        ),
         Reading::single("most seeds that a fault took", most, "seeds", None),
     ])
 }

@@ -156,9 +156,10 @@ impl Custody {
                 next.extend(state.leave_case(record, *position, &loaded));
             }
         }
-        let waits = loaded.head.waits();
+        // Others of the record may have ended since, in a write that is still under way: their end is counted when it is durable.
+        let (waits, ending) = (loaded.head.waits(), loaded.any(Step::Ending));
         self.loaded.insert(record, loaded);
-        if !waits {
+        if !waits && !ending {
             self.tried.remove(&record);
             self.drop_loaded(&queue, record);
         } else if self.let_go_if_unqueued(record)
