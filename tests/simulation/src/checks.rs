@@ -210,7 +210,11 @@ impl Facts {
             for id in seen {
                 let Some(at) = sent.iter().position(|sent| sent == id) else { continue };
                 if at < last {
-                    return Err(format!("case {case:02x?} at {recipient}: message {at} was handed over after {last}"));
+                    let stories: Vec<String> = sent.iter().map(|id| format!("{id}\n{}", self.story(*id))).collect();
+                    let stories = stories.join("\n");
+                    return Err(format!(
+                        "case {case:02x?} at {recipient}: message {at} was handed over after {last}\n{stories}"
+                    ));
                 }
                 last = at;
             }
