@@ -225,30 +225,38 @@ fn record_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Fills record files, stops the router, damages one, and sees that the senders' libraries make up for it.
-async fn damaged(harm: impl Fn(&Path)) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut play = Play::new(folder.path(), 10);
+/// Fills record files until some are no longer in the journal, and kills the router.
+async fn with_record_files(folder: &Path) -> (Play, Client, BTreeSet<MessageId>, PathBuf) {
+    let mut play = Play::new(folder, 10);
     let sender = play.portal.sender().await;
     let mut held = BTreeSet::new();
-    let mut queues = Vec::new();
     // What is in the journal still would come from there: more is kept than journals hold.
     while held.len() * LARGE < JOURNALS {
-        let (more, others, outcomes) = play.send(&sender, play.letters(FOR_OFFICE, 100, LARGE, 60_000)).await;
+        let (more, others, _outcomes) = play.send(&sender, play.letters(FOR_OFFICE, 100, LARGE, 60_000)).await;
         assert!(others.is_empty(), "{others:?}");
         held.extend(more);
-        queues.push(outcomes);
     }
-    play.scene.network.take("r1").process().kill();
-    let files = record_files(folder.path());
-    harm(&files[0]);
+    play.kill();
+    let file = record_files(folder).remove(0);
+    (play, sender, held, file)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "writes some hundred megabytes: cargo xtask measure disk-faults"]
+async fn a_flipped_bit_damages_what_it_hits_and_its_sender_sends_that_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut play, sender, held, file) = with_record_files(folder.path()).await;
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
     play.start();
     let recipient = play.office.recipient().await;
     play.receive(&recipient, &held).await;
     play.nothing_is_held();
     let status = play.scene.network.router("r1").status();
     let damaged = status["custody"]["outcomes"]["damaged"].as_u64().unwrap();
-    println!("{} of {} damaged", damaged, held.len());
+    println!("{damaged} of {} damaged", held.len());
     assert!(damaged > 0, "{}", status["custody"]);
     wait_until("every outcome is there", || (sender.status().ledger.delivered == held.len() as u64).then_some(()));
     ended(recipient).await;
@@ -258,18 +266,19 @@ async fn damaged(harm: impl Fn(&Path)) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "writes some hundred megabytes: cargo xtask measure disk-faults"]
-async fn a_flipped_bit_damages_what_it_hits_and_its_sender_sends_that_again() {
-    damaged(|file| {
-        let mut bytes = std::fs::read(file).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(file, bytes).unwrap();
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "writes some hundred megabytes: cargo xtask measure disk-faults"]
-async fn a_file_that_is_gone_damages_what_was_in_it_and_its_senders_send_that_again() {
-    damaged(|file| std::fs::remove_file(file).unwrap()).await;
+async fn without_one_of_its_files_the_spool_does_not_open_and_with_it_again_all_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut play, sender, held, file) = with_record_files(folder.path()).await;
+    let aside = folder.path().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    let said = play.scene.network.start_in_vain("r1", &play.settings);
+    assert!(said.contains("cannot be opened"), "{said}");
+    std::fs::rename(&aside, &file).unwrap();
+    play.start();
+    let recipient = play.office.recipient().await;
+    play.receive(&recipient, &held).await;
+    play.nothing_is_held();
+    ended(recipient).await;
+    drop(sender);
+    play.scene.network.stop();
 }

@@ -297,8 +297,9 @@ impl Custody {
             self.stats.attempts_busy += 1;
             let Some(state) = self.queues.get_mut(queue) else { return };
             state.ready.insert(record);
-            if state.paused_until_us <= self.now.mono_us {
-                state.on_busy();
+            // While others are under way, what comes back of them says when there is room again: custody's share of the link is
+            // small (WIRE 7.3), and a pause for every full share would be all that a returning recipient waits for.
+            if state.paused_until_us <= self.now.mono_us && !state.on_busy() {
                 let pauses = state.pauses;
                 let ms = detail.retry_after_ms.unwrap_or(0).min(self.config.longest_pause_ms);
                 self.pause(queue, ms.max(self.pause_ms(pauses)));

@@ -112,6 +112,8 @@ pub(super) struct QueueState {
     pub flying: u64,
     /// How many may be; grows while all goes well.
     pub limit: u64,
+    /// Successes that have not let `limit` grow yet.
+    successes: u64,
     /// No attempt before this, monotonic µs.
     pub paused_until_us: u64,
     /// Pauses in a row.
@@ -135,6 +137,7 @@ impl Default for QueueState {
             bytes: 0,
             flying: 0,
             limit: FIRST_FLYING,
+            successes: 0,
             paused_until_us: 0,
             pauses: 0,
             cases: Map::default(),
@@ -204,12 +207,19 @@ impl QueueState {
 
     pub fn on_success(&mut self, count: u64, most: u64) {
         self.pauses = 0;
-        self.limit = (self.limit + count).min(most);
+        self.successes += count;
+        self.limit = (self.limit + self.successes / GROWTH).min(most);
+        self.successes %= GROWTH;
     }
 
-    pub fn on_busy(&mut self) {
-        self.pauses = self.pauses.saturating_add(1);
-        self.limit = (self.limit / 2).max(LEAST_FLYING);
+    /// No more than what is under way now. True: something is, so that no pause is needed.
+    pub fn on_busy(&mut self) -> bool {
+        self.limit = self.flying.max(LEAST_FLYING);
+        let waits = self.flying >= self.limit;
+        if !waits {
+            self.pauses = self.pauses.saturating_add(1);
+        }
+        waits
     }
 }
 
@@ -274,6 +284,8 @@ impl Queues {
 
 /// Entries under way when a queue begins.
 const FIRST_FLYING: u64 = 256;
+/// So many successes let one more entry be under way.
+const GROWTH: u64 = 16;
 /// Entries under way however busy the recipient is.
 const LEAST_FLYING: u64 = 16;
 
