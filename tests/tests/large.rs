@@ -312,7 +312,8 @@ async fn a_recipient_that_reads_no_large_payload_still_gets_small_messages() {
     let letter = |payload| Outgoing::new(fresh_id(), scene.portal.clone(), service, place, payload);
     let mut stuck = Vec::new();
     let mut streams = Vec::new();
-    for _ in 0..4 {
+    // As many as one recipient may have on the link between routers: an eighth of the sixteen.
+    for _ in 0..2 {
         stuck.push(portal.send(letter(bytes(4 * MIB))).await.unwrap());
         let arrival = office.receive().await;
         let label = arrival.labels()[0];
@@ -320,7 +321,7 @@ async fn a_recipient_that_reads_no_large_payload_still_gets_small_messages() {
         streams.push(office.payload().await);
     }
     wait_until("the payloads are stuck in the routers", || {
-        (metric(&scene, "r2", "payload_received_bytes_total") >= 4 * 65_536).then_some(())
+        (metric(&scene, "r2", "payload_received_bytes_total") >= 2 * 65_536).then_some(())
     });
     let signer = scene.signer(&scene.office);
     for _ in 0..50 {
@@ -330,7 +331,7 @@ async fn a_recipient_that_reads_no_large_payload_still_gets_small_messages() {
         assert_eq!(outcome(sent).await.outcome, FinalOutcome::Delivered);
     }
     // No byte beyond the window has left the portal.
-    assert!(metric(&scene, "r1", "payload_received_bytes_total") <= 4 * WINDOW + 50 * 5);
+    assert!(metric(&scene, "r1", "payload_received_bytes_total") <= 2 * WINDOW + 50 * 5);
     portal.close(std::time::Duration::ZERO).await;
     office.leave();
     scene.network.stop();

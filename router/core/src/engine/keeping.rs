@@ -78,22 +78,24 @@ impl Engine {
                 found.map(|(recipient, _)| recipient).unwrap_or_else(|no| no.endpoint.unwrap_or(sender.clone()));
             return Ok((recipient, custody));
         }
-        if !self.custody.may_keep(entry, message) || !self.custody.takes() {
-            return found;
-        }
+        let kept = self.custody.may_keep(entry, message) && self.custody.takes();
         match found {
+            // What is ahead of it in its case waits here: it waits behind that, or with its sender.
             Ok((recipient, _))
                 if message.case.is_some()
                     && self.custody.is_behind(&recipient)
                     && !mutant::is(Mutant::BacklogIgnored) =>
             {
-                Ok((recipient, custody))
+                if kept {
+                    Ok((recipient, custody))
+                } else {
+                    Err(NoWay { endpoint: Some(recipient), ..Code::BUSY.into() })
+                }
             }
-            Ok(found) => Ok(found),
-            Err(NoWay { code: Code::BUSY | Code::NOT_ATTACHED, endpoint: Some(endpoint), .. }) => {
+            Err(NoWay { code: Code::BUSY | Code::NOT_ATTACHED, endpoint: Some(endpoint), .. }) if kept => {
                 Ok((endpoint, custody))
             }
-            Err(no_way) => Err(no_way),
+            found => found,
         }
     }
 
