@@ -1,7 +1,7 @@
 //! How does custody hold up with real processes: how fast does it take and give back, how long does a restart take, how much
 //! memory does it need, and what do kills at random moments leave behind?
 //!
-//! A [`bench::Bench`] is one router with custody that can be killed and started again, and sources and sinks that can be too.
+//! A `bench::Bench` is one router with custody that can be killed and started again, and sources and sinks that can be too.
 //! They write what they did into files (`custody/notes.rs`), because whoever is killed cannot answer. [`Task`] names what is
 //! measured; each prints one JSON object. `cargo xtask measure custody-…` judges it.
 

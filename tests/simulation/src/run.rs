@@ -90,6 +90,8 @@ struct Simulation {
     plan: Plan,
     world: World,
     table: Arc<Table>,
+    /// Every table so far: what processes that start again learn from the routers' histories.
+    tables: Vec<Arc<Table>>,
     network: Network,
     router_ids: [RouterId; 2],
     routers: Vec<Option<RouterNode>>,
@@ -144,6 +146,7 @@ impl Simulation {
         Self {
             plan,
             world,
+            tables: vec![Arc::clone(&table)],
             table,
             network,
             router_ids,
@@ -540,6 +543,7 @@ impl Simulation {
     fn publish(&mut self) -> Result<(), String> {
         let generation = self.table.generation() + 1;
         self.table = self.world.table(generation);
+        self.tables.push(Arc::clone(&self.table));
         for at in 0..self.routers.len() {
             let (now, table) = (self.router_now(at), Arc::clone(&self.table));
             if let Some(router) = &mut self.routers[at] {
@@ -628,8 +632,11 @@ impl Simulation {
         self.endpoints[at] = EndpointNode::new(&self.world, &id, &identity, &self.router_ids, disk, incarnation, seed);
         self.down[at] = false;
         self.wakes.remove(&Node::Endpoint(at));
-        let (now, table) = (self.endpoint_now(at), Arc::clone(&self.table));
-        let mut effects = self.endpoints[at].install(now, &table);
+        let now = self.endpoint_now(at);
+        let mut effects = Vec::new();
+        for table in &self.tables {
+            effects.extend(self.endpoints[at].install(now, table));
+        }
         effects.extend(self.endpoints[at].recover(now));
         self.apply_endpoint(at, effects)?;
         self.network.after(1_000, Event::Dial { from: Node::Endpoint(at), to: Node::Router(self.home(at)) });
