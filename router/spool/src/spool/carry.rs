@@ -4,7 +4,7 @@
 //! committed here.
 
 use bytes::Bytes;
-use kernpost_codecs::{EndpointId, MessageId};
+use kernpost_codecs::{EndpointId, MessageId, Outcome};
 use kernpost_router_core::custody::spool::{EntryState, Head, Kind, Place, Queue, RecordId, Repeat, SpoolIntent};
 
 use super::group::{Before, Group, no_identity};
@@ -54,7 +54,9 @@ impl<S: Store> Spool<S> {
             let named = before.plain().and_then(|plain| read_record(plain));
             // A second time within this part.
             let within = found.contains(&key).then_some(record);
-            match within.or(named.filter(|held| self.is_held(group, *held))) {
+            let named =
+                named.filter(|held| self.is_held(group, *held) && !self.was_damaged(group, *held, entry.message));
+            match within.or(named) {
                 Some(held) => {
                     entry.state = EntryState::Repeat;
                     group.repeats.push(Repeat { record, index: entry.index, held });
@@ -276,6 +278,15 @@ impl<S: Store> Spool<S> {
     fn is_held(&self, group: &Group, record: RecordId) -> bool {
         let there = |space| !matches!(self.raw(group, space, &layout::record(record)), Ok(None));
         there(Space::Heads) || there(Space::Records)
+    }
+
+    /// Whether what is held of a message ended *damaged*: its sender sends it again, and it is taken anew.
+    fn was_damaged(&self, group: &Group, record: RecordId, message: MessageId) -> bool {
+        let key = layout::record(record);
+        let held = self.before(group, no_identity(Space::Heads, &key));
+        let Some(stored) = held.plain().and_then(|plain| head::decode(plain)) else { return false };
+        let damaged = |state| matches!(state, EntryState::Final { outcome: Outcome::Damaged, .. });
+        stored.head.entries.iter().any(|entry| entry.message == message && damaged(entry.state))
     }
 
     /// The segment of a record's body: as its head says, else as the body itself says.
