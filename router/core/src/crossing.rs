@@ -12,6 +12,7 @@ use kernpost_codecs::{Class, Code, EndpointId, MessageId};
 
 use crate::large::Downstream;
 use crate::link::{LinkId, WorkerId};
+use crate::outbound::Origin;
 
 /// One entry on its way to a link.
 #[derive(Debug, Clone)]
@@ -55,6 +56,15 @@ pub struct Onward {
     pub target: LinkId,
     /// How long the labels may stay open, ms.
     pub deadline_ms: u64,
+}
+
+impl Onward {
+    /// The upstream label of the entry at this position of the part.
+    pub(crate) fn origin(&self, position: usize) -> Option<Origin> {
+        let index = self.part.entries().get(position)?.index;
+        let label = Label { class: self.class, sequence: self.sequence, index };
+        Some(Origin { worker: self.from_worker, link: self.from_link, label })
+    }
 }
 
 /// Receipts on their way to one upstream link.

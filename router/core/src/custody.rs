@@ -28,7 +28,7 @@ use kernpost_codecs::{Class, Code, EndpointId};
 use kernpost_routing_table::Table;
 
 use crate::collections::{Map, Set};
-use crate::crossing::{Crossing, Onward};
+use crate::crossing::Crossing;
 use crate::event::{EngineEvent, PresenceEvent};
 use crate::link::{LinkId, Peer, WorkerId};
 use crate::now::Now;
@@ -473,13 +473,7 @@ impl Custody {
     /// What was handed over is refused: nobody is there, or whoever is there is busy.
     fn refuse(&mut self, origin: Origin, endpoint: &EndpointId) {
         let attached = !self.presence.attachments(endpoint).is_empty();
-        let detail = Detail {
-            endpoint: Some(endpoint.clone()),
-            router: Some(self.config.router.clone()),
-            presence: Some(self.presence.number()),
-            retry_after_ms: Some(self.config.retry_after_ms),
-            text: None,
-        };
+        let detail = self.presence.own_detail(&self.config.router, endpoint.clone(), self.config.retry_after_ms);
         self.settle(origin, if attached { Code::BUSY } else { Code::NOT_ATTACHED }, detail);
     }
 
@@ -529,12 +523,6 @@ impl Custody {
             self.dirty.clear();
             self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Stopped { cause }));
         }
-    }
-
-    fn origin(onward: &Onward, position: usize) -> Option<Origin> {
-        let index = onward.part.entries().get(position)?.index;
-        let label = kernpost_codecs::settlement::Label { class: onward.class, sequence: onward.sequence, index };
-        Some(Origin { worker: onward.from_worker, link: onward.from_link, label })
     }
 }
 

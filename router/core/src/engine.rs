@@ -26,7 +26,7 @@ use crate::link::{LinkId, WorkerId};
 use crate::now::Now;
 use crate::outbound::Origin;
 use crate::presence::PresenceView;
-use crate::routing::Unavailable;
+use crate::routing::{Routing, Unavailable};
 use crate::settling::Settling;
 use crate::stats::EngineStats;
 use crate::verification::Verifier;
@@ -171,7 +171,7 @@ impl Engine {
             self.stats.crossings_refused += 1;
             let detail = Detail { retry_after_ms: Some(self.config.retry_after_ms), ..Detail::default() };
             for entry in &onward.moves {
-                if let Some(origin) = onward.origin(entry) {
+                if let Some(origin) = onward.origin(entry.position) {
                     self.settle_origin(origin, Code::BUSY, &detail);
                 }
             }
@@ -240,6 +240,17 @@ impl Engine {
             self.settling.add(link, label, code, detail);
             self.note_credit(link);
             self.on_inbound_closed(link, label);
+        }
+    }
+
+    fn routing<'a>(&'a self, now: Now, table: &'a Table) -> Routing<'a> {
+        Routing {
+            worker: self.worker,
+            now,
+            table,
+            presence: &self.presence,
+            unavailable: &self.unavailable,
+            granted: &self.granted,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Bounded by the directory (endpoints × identities × routers) because the control side verified every token.
 
+use kernpost_codecs::settlement::Detail;
 use kernpost_codecs::{EndpointId, LinkIdentity, RouterId};
 
 use crate::collections::Map;
@@ -68,6 +69,17 @@ impl PresenceView {
     /// The link to a router.
     pub fn router_link(&self, router: &RouterId) -> Option<(WorkerId, LinkId)> {
         self.routers.get(router).copied()
+    }
+
+    /// What this router says of its own attachment of an endpoint, in a settlement `busy` or `not-attached` (WIRE 8.3).
+    pub fn own_detail(&self, router: &RouterId, endpoint: EndpointId, retry_after_ms: u64) -> Detail {
+        Detail {
+            endpoint: Some(endpoint),
+            router: Some(router.clone()),
+            presence: Some(self.number),
+            retry_after_ms: Some(retry_after_ms),
+            text: None,
+        }
     }
 
     /// Number of the latest change.

@@ -14,6 +14,7 @@
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
+use kernpost_codecs::settlement::Detail;
 use kernpost_codecs::{Code, EndpointId, MessageRef, RouterId};
 use kernpost_routing_table::{CompiledEndpoint, EndpointIndex, Route, Table};
 
@@ -32,6 +33,13 @@ pub struct Way {
     pub link: LinkId,
     /// Hops until the recipient's link: 0 the recipient itself, 1 its router, 2 a relay.
     pub hops_left: u8,
+}
+
+impl Way {
+    /// How long a label on this way may stay open, ms (WIRE 8.6).
+    pub fn deadline_ms(&self, endpoint_ms: u64, hop_ms: u64) -> u64 {
+        endpoint_ms + u64::from(self.hops_left) * hop_ms
+    }
 }
 
 /// No way, and what to say about it.
@@ -67,6 +75,20 @@ struct Mark {
 }
 
 impl Unavailable {
+    /// Marks what a settlement says of another router's attachment, so that the next entries look elsewhere (WIRE 8.7). `number`
+    /// is our presence number now, `usual_ms` stands where the settlement states no retry-after.
+    pub fn on_settled(&mut self, now: Now, own: &RouterId, code: Code, detail: &Detail, usual_ms: u64, number: u64) {
+        if !matches!(code, Code::BUSY | Code::NOT_ATTACHED) {
+            return;
+        }
+        if let (Some(endpoint), Some(router)) = (&detail.endpoint, &detail.router)
+            && router != own
+        {
+            let ms = detail.retry_after_ms.unwrap_or(usual_ms);
+            self.mark(now, endpoint.clone(), router.clone(), code, ms, number);
+        }
+    }
+
     /// A router said `busy` or `not-attached` for an endpoint; `number` is our presence number now.
     pub fn mark(
         &mut self,

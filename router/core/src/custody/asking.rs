@@ -183,8 +183,7 @@ impl Custody {
                 let mut step = step.clone();
                 step.hop.recipient = Some(recipient.clone());
                 step.recipient = recipient;
-                let deadline_ms =
-                    self.config.endpoint_deadline_ms + u64::from(way.hops_left) * self.config.hop_deadline_ms;
+                let deadline_ms = way.deadline_ms(self.config.endpoint_deadline_ms, self.config.hop_deadline_ms);
                 let onward = Onward { moves: vec![step], target: way.link, deadline_ms, ..onward.clone() };
                 let crossing = Crossing::Entries(onward);
                 self.outputs.push_back(CustodyOutput::Cross { worker: way.worker, crossing });

@@ -169,7 +169,7 @@ impl Custody {
             state.flying += open as u64;
         }
         self.flights.insert((queue.class, number), Flight { record, queue: queue.clone(), recipient, open });
-        let deadline_ms = self.config.endpoint_deadline_ms + u64::from(way.hops_left) * self.config.hop_deadline_ms;
+        let deadline_ms = way.deadline_ms(self.config.endpoint_deadline_ms, self.config.hop_deadline_ms);
         let onward = Onward {
             part: Arc::clone(part),
             moves,
@@ -246,7 +246,8 @@ impl Custody {
 
     /// Labels of ours settled without a receipt.
     pub(super) fn on_settled(&mut self, labels: &[Label], code: Code, detail: &Detail) {
-        self.mark_unavailable(code, detail);
+        let (number, usual_ms) = (self.presence.number(), self.config.retry_after_ms);
+        self.unavailable.on_settled(self.now, &self.config.router, code, detail, usual_ms, number);
         let mut ended: Vec<(RecordId, Vec<(usize, Code)>)> = Vec::new();
         for label in labels {
             let Some((record, queue, position)) = self.land(*label) else { continue };
@@ -340,29 +341,16 @@ impl Custody {
     /// A worker's channel was full.
     pub(super) fn give_back(&mut self, onward: &Onward) {
         let labels: Vec<Label> =
-            onward.moves.iter().filter_map(|step| Some(Self::origin(onward, step.position)?.label)).collect();
+            onward.moves.iter().filter_map(|step| Some(onward.origin(step.position)?.label)).collect();
         if onward.from_link == CUSTODY_LINK {
             self.on_settled(&labels, Code::BUSY, &Detail::default());
         } else {
             // An ask that custody passed on.
             for step in &onward.moves {
-                if let Some(origin) = Self::origin(onward, step.position) {
+                if let Some(origin) = onward.origin(step.position) {
                     self.refuse(origin, &step.recipient);
                 }
             }
-        }
-    }
-
-    fn mark_unavailable(&mut self, code: Code, detail: &Detail) {
-        if !matches!(code, Code::BUSY | Code::NOT_ATTACHED) {
-            return;
-        }
-        if let (Some(endpoint), Some(router)) = (&detail.endpoint, &detail.router)
-            && *router != self.config.router
-        {
-            let ms = detail.retry_after_ms.unwrap_or(self.config.retry_after_ms);
-            let number = self.presence.number();
-            self.unavailable.mark(self.now, endpoint.clone(), router.clone(), code, ms, number);
         }
     }
 

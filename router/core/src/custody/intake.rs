@@ -42,7 +42,7 @@ impl Custody {
         let table = Arc::clone(&self.table);
         let mut groups: Vec<(Arc<[EndpointId]>, Vec<&Move>)> = Vec::new();
         for step in &onward.moves {
-            let Some(origin) = Self::origin(&onward, step.position) else { continue };
+            let Some(origin) = onward.origin(step.position) else { continue };
             if step.hop.ask {
                 self.on_ask(origin, &onward, step);
                 continue;
@@ -81,7 +81,7 @@ impl Custody {
                 // Cannot happen with admitted payloads; refused rather than lost.
                 None => {
                     for step in now {
-                        if let Some(origin) = Self::origin(onward, step.position) {
+                        if let Some(origin) = onward.origin(step.position) {
                             self.settle(origin, Code::OVERSIZED, Detail::default());
                         }
                     }
@@ -93,7 +93,7 @@ impl Custody {
 
     fn keep_record(&mut self, onward: &Onward, queue: &Queue, moves: &[&Move], body: Bytes) {
         let entries = moves.iter().filter_map(|step| head_entry(&onward.part, step)).collect();
-        let origins = moves.iter().filter_map(|step| Self::origin(onward, step.position)).collect();
+        let origins = moves.iter().filter_map(|step| onward.origin(step.position)).collect();
         let taken = self.now.wall;
         let mut head = Head { kind: Kind::Messages, queue: queue.clone(), taken, due: taken, entries };
         head.due = self.due_of(&head);

@@ -21,7 +21,7 @@ use crate::event::PresenceEvent;
 use crate::link::LinkId;
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
-use crate::routing::{NoWay, Routing, Way};
+use crate::routing::{NoWay, Way};
 use crate::verification::NotVerified;
 
 /// A refusal of one entry of the part at hand.
@@ -84,7 +84,7 @@ impl Engine {
             }
         }
         for (way, moves) in judged.groups {
-            let deadline_ms = self.config.endpoint_deadline_ms + u64::from(way.hops_left) * self.config.hop_deadline_ms;
+            let deadline_ms = way.deadline_ms(self.config.endpoint_deadline_ms, self.config.hop_deadline_ms);
             let onward = Onward {
                 part: Arc::clone(&part),
                 moves,
@@ -223,14 +223,7 @@ impl Engine {
             }
         }
         authorise(table, admitted.sender, message)?;
-        let routing = Routing {
-            worker: self.worker,
-            now,
-            table,
-            presence: &self.presence,
-            unavailable: &self.unavailable,
-            granted: &self.granted,
-        };
+        let routing = self.routing(now, table);
         let (recipient, way) = match &entry.hop.recipient {
             None => {
                 let chosen = routing.choose(message, route);

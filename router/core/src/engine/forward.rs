@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use kernpost_codecs::part::Part;
-use kernpost_codecs::settlement::{Detail, Label};
+use kernpost_codecs::settlement::Detail;
 use kernpost_codecs::{Class, Code, EndpointId, LaneKind};
 
 use super::Engine;
@@ -14,15 +14,6 @@ use crate::event::EngineOutput;
 use crate::link::{LinkId, WorkerId};
 use crate::now::Now;
 use crate::outbound::{Origin, OutboundEntry, Share};
-
-impl Onward {
-    /// The upstream label of one of the entries.
-    pub(super) fn origin(&self, entry: &Move) -> Option<Origin> {
-        let index = self.part.entries().get(entry.position)?.index;
-        let label = Label { class: self.class, sequence: self.sequence, index };
-        Some(Origin { worker: self.from_worker, link: self.from_link, label })
-    }
-}
 
 /// What the downstream link says to one more entry.
 pub(super) enum Verdict {
@@ -51,7 +42,7 @@ impl Engine {
                 moves.into_iter().partition(|step| step.custody && self.custody.takes());
             self.hand_to_custody(now, &onward, kept);
             for step in gone {
-                if let Some(origin) = onward.origin(&step) {
+                if let Some(origin) = onward.origin(step.position) {
                     self.settle_gone(origin, &step.recipient);
                 }
             }
@@ -60,7 +51,7 @@ impl Engine {
         let mut ready: Vec<(Move, Origin)> = Vec::with_capacity(moves.len());
         let mut kept = Vec::new();
         for step in moves {
-            let Some(origin) = onward.origin(&step) else {
+            let Some(origin) = onward.origin(step.position) else {
                 continue;
             };
             if step.hop.detached {
@@ -270,27 +261,13 @@ impl Engine {
 
     /// What this router says of one of its own ways to an endpoint.
     pub(super) fn local_detail(&self, endpoint: EndpointId) -> Detail {
-        Detail {
-            endpoint: Some(endpoint),
-            router: Some(self.config.router.clone()),
-            presence: Some(self.presence.number()),
-            retry_after_ms: Some(self.config.retry_after_ms),
-            text: None,
-        }
+        self.presence.own_detail(&self.config.router, endpoint, self.config.retry_after_ms)
     }
 
-    /// Marks what a neighbour reported, so that the next entries look elsewhere (WIRE 8.7).
+    /// Marks what a neighbour reported (WIRE 8.7).
     pub(super) fn mark_unavailable(&mut self, now: Now, code: Code, detail: &Detail) {
-        if code != Code::BUSY && code != Code::NOT_ATTACHED {
-            return;
-        }
-        if let (Some(endpoint), Some(router)) = (&detail.endpoint, &detail.router)
-            && *router != self.config.router
-        {
-            let ms = detail.retry_after_ms.unwrap_or(self.config.retry_after_ms);
-            let number = self.presence.number();
-            self.unavailable.mark(now, endpoint.clone(), router.clone(), code, ms, number);
-        }
+        let (number, usual_ms) = (self.presence.number(), self.config.retry_after_ms);
+        self.unavailable.on_settled(now, &self.config.router, code, detail, usual_ms, number);
     }
 }
 

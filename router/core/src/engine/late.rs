@@ -11,7 +11,6 @@ use crate::admission::Signer;
 use crate::crossing::Move;
 use crate::link::LinkId;
 use crate::now::Now;
-use crate::routing::Routing;
 use crate::verification::NotVerified;
 
 /// Whether a part carries receipts: as its first entry does.
@@ -44,14 +43,7 @@ impl Engine {
         }
         let Some(state) = self.links.get_mut(&link) else { return judged };
         let verified = self.verifier.verify(now, part, signers, &mut state.buckets, &mut self.stats);
-        let routing = Routing {
-            worker: self.worker,
-            now,
-            table,
-            presence: &self.presence,
-            unavailable: &self.unavailable,
-            granted: &self.granted,
-        };
+        let routing = self.routing(now, table);
         for (position, receipt) in admitted {
             match &verified {
                 Err(NotVerified::OverBudget { retry_after_ms }) => {
