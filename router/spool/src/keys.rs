@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub use file::{KeyError, credentials_folder};
 
 /// A master key of 256 bits.
+#[derive(Clone)]
 pub struct MasterKey {
     id: MasterKeyId,
     bytes: Zeroizing<[u8; 32]>,
@@ -60,7 +61,7 @@ impl fmt::Debug for MasterKeyId {
 }
 
 /// The master keys a router knows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MasterKeys {
     current: MasterKey,
     previous: Vec<MasterKey>,

@@ -10,7 +10,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 mod value;
-mod wrap;
+pub(crate) mod wrap;
 
 pub use error::SealError;
 pub use value::OVERHEAD;

@@ -1,8 +1,9 @@
 //! How do secrets lie on disk, wrapped by the master key?
 //!
 //! Row: version (1 byte), master key id (8), salt (32), secret (32, encrypted), tag (16). The wrapping key is HKDF-SHA256 of
-//! the master key with that salt, which is fresh at each wrapping, so that a constant nonce is used once. Each row lies
-//! in two keyspaces, hence in two files: one damaged block must not cost an hour of custody.
+//! the master key with that salt, which is fresh at each wrapping, so that a constant nonce is used once. Each row of a segment
+//! lies in two keyspaces, hence in two files: one damaged block must not cost an hour of custody. Files of large payloads carry
+//! theirs in their headers ([`crate::payloads`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +17,22 @@ use crate::keys::{MasterKey, MasterKeyId, MasterKeys};
 use crate::store::{Batch, Space, Store, StoreError};
 
 /// 32 random bytes, wiped when dropped.
-pub(super) type Secret = Zeroizing<[u8; 32]>;
+pub(crate) type Secret = Zeroizing<[u8; 32]>;
 
-pub(super) fn fresh(random: &mut impl FnMut(&mut [u8])) -> Secret {
+/// What a secret opens. It is part of the wrapping key and of what the tag covers: a row opens in its own place only.
+pub(crate) struct Purpose<'n> {
+    pub(crate) wrap: &'static [u8],
+    pub(crate) secret: &'static [u8],
+    pub(crate) name: &'n [u8],
+}
+
+impl Purpose<'_> {
+    const fn segment(number: &[u8; 4]) -> Purpose<'_> {
+        Purpose { wrap: b"kernpost spool wrap", secret: b"kernpost spool secret", name: number }
+    }
+}
+
+pub(crate) fn fresh(random: &mut impl FnMut(&mut [u8])) -> Secret {
     let mut secret = Zeroizing::new([0; 32]);
     random(secret.as_mut_slice());
     secret
@@ -39,7 +53,7 @@ pub(super) fn read_all(store: &impl Store, masters: &MasterKeys) -> Result<Found
     let (mut seen, mut strangers) = (BTreeSet::new(), BTreeMap::new());
     for (number, row) in COPIES.into_iter().flat_map(|copy| rows(store, copy)) {
         seen.insert(number);
-        match unwrap(number, &row, masters) {
+        match unwrap(&Purpose::segment(&number.to_be_bytes()), &row, masters) {
             Unwrapped::Secret(secret) => {
                 found.secrets.insert(number, secret);
             }
@@ -67,16 +81,26 @@ pub(super) fn write(
     random: &mut impl FnMut(&mut [u8]),
     batch: &mut Batch,
 ) -> Result<(), SealError> {
-    let mut salt = [0; SALT];
-    random(&mut salt);
-    let mut text = Zeroizing::new(secret.to_vec());
-    let key = wrapping_key(number, master, &salt)?;
-    let tag = key.seal_in_place_separate_tag(nonce(), Aad::from(associated(number)), text.as_mut_slice())?;
-    let row = Bytes::from([&[VERSION][..], &master.id().0, &salt, &text, tag.as_ref()].concat());
+    let row = Bytes::from(wrap(&Purpose::segment(&number.to_be_bytes()), secret, master, random)?);
     for (space, prefix) in COPIES {
         batch.put(space, key_of(prefix, number), row.clone());
     }
     Ok(())
+}
+
+/// A row of [`ROW`] bytes.
+pub(crate) fn wrap(
+    purpose: &Purpose<'_>,
+    secret: &Secret,
+    master: &MasterKey,
+    random: &mut impl FnMut(&mut [u8]),
+) -> Result<Vec<u8>, SealError> {
+    let mut salt = [0; SALT];
+    random(&mut salt);
+    let mut text = Zeroizing::new(secret.to_vec());
+    let key = wrapping_key(purpose, master, &salt)?;
+    let tag = key.seal_in_place_separate_tag(nonce(), Aad::from(associated(purpose)), text.as_mut_slice())?;
+    Ok([&[VERSION][..], &master.id().0, &salt, &text, tag.as_ref()].concat())
 }
 
 pub(super) fn delete(number: u32, batch: &mut Batch) {
@@ -108,18 +132,18 @@ fn rows(store: &impl Store, (space, prefix): Place) -> Vec<(u32, Bytes)> {
     }
 }
 
-enum Unwrapped {
+pub(crate) enum Unwrapped {
     Secret(Secret),
     Stranger(MasterKeyId),
     Damaged,
 }
 
-fn unwrap(number: u32, row: &[u8], masters: &MasterKeys) -> Unwrapped {
+pub(crate) fn unwrap(purpose: &Purpose<'_>, row: &[u8], masters: &MasterKeys) -> Unwrapped {
     let Some((id, salt, text)) = split(row) else { return Unwrapped::Damaged };
     let Some(master) = masters.find(id) else { return Unwrapped::Stranger(id) };
     let mut text = Zeroizing::new(text.to_vec());
-    let opened = wrapping_key(number, master, salt).ok().and_then(|key| {
-        let secret = key.open_in_place(nonce(), Aad::from(associated(number)), text.as_mut_slice()).ok()?;
+    let opened = wrapping_key(purpose, master, salt).ok().and_then(|key| {
+        let secret = key.open_in_place(nonce(), Aad::from(associated(purpose)), text.as_mut_slice()).ok()?;
         secret.first_chunk().copied()
     });
     opened.map_or(Unwrapped::Damaged, |secret| Unwrapped::Secret(Zeroizing::new(secret)))
@@ -132,10 +156,9 @@ fn split(row: &[u8]) -> Option<(MasterKeyId, &[u8], &[u8])> {
     (*version == VERSION && text.len() == TEXT).then_some((MasterKeyId(*id), salt, text))
 }
 
-fn wrapping_key(number: u32, master: &MasterKey, salt: &[u8]) -> Result<LessSafeKey, SealError> {
+fn wrapping_key(purpose: &Purpose<'_>, master: &MasterKey, salt: &[u8]) -> Result<LessSafeKey, SealError> {
     let prk = Salt::new(HKDF_SHA256, salt).extract(master.bytes());
-    let (number, id) = (number.to_be_bytes(), master.id().0);
-    let key = UnboundKey::from(prk.expand(&[b"kernpost spool wrap", &number, &id], &AES_256_GCM)?);
+    let key = UnboundKey::from(prk.expand(&[purpose.wrap, purpose.name, &master.id().0], &AES_256_GCM)?);
     Ok(LessSafeKey::new(key))
 }
 
@@ -144,8 +167,8 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
-fn associated(number: u32) -> Vec<u8> {
-    [&b"kernpost spool secret"[..], &[VERSION], &number.to_be_bytes()].concat()
+fn associated(purpose: &Purpose<'_>) -> Vec<u8> {
+    [purpose.secret, &[VERSION], purpose.name].concat()
 }
 
 fn key_of(prefix: &[u8], number: u32) -> Vec<u8> {
@@ -161,3 +184,5 @@ const VERSION: u8 = 1;
 const SALT: usize = 32;
 /// Secret and tag.
 const TEXT: usize = 48;
+/// Bytes of a row.
+pub(crate) const ROW: usize = 1 + 8 + SALT + TEXT;
