@@ -436,9 +436,11 @@ impl Outbox {
             if code.is_refused() && code.retry() == Retry::Never && !slot.may_have_arrived && !slot.inquiry {
                 return self.finish_refused(now, ledger, ticket);
             }
+            let asked = slot.ask;
             slot.learn(now, code);
             let at_once = slot.setbacks <= 2 && (slot.avoid.is_some() || code == Code::UNKNOWN_MESSAGE);
-            let patient_ms = if slot.timed_out { slot.patience_ms(&self.limits) } else { 0 };
+            // Patience is for asks that follow asks: after an attempt of the message itself there may be news at once.
+            let patient_ms = if slot.timed_out && asked && slot.ask { slot.patience_ms(&self.limits) } else { 0 };
             let until_us = if at_once { now.mono_us } else { now.after_ms(wait_ms.max(patient_ms)) };
             self.rest(ticket, until_us);
         }

@@ -193,7 +193,8 @@ impl Slot {
             self.ask = self.inquiry || expired;
         } else if code == Code::NOT_ATTACHED {
             // Nobody there to be asked, for a while: sent again, a router may take it into custody, which it never does with an ask.
-            let patient = self.setbacks < ASKS_IN_VAIN;
+            // One whose sender has been told that it takes longer was asked for all that while.
+            let patient = self.setbacks < ASKS_IN_VAIN && !self.timed_out;
             self.ask = self.inquiry || (self.ask && (patient || expired || !self.custody_allowed));
         }
     }
