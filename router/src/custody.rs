@@ -5,13 +5,17 @@
 //! fsync is under way shares the next one.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernpost_router_core::custody::PayloadEvent;
+use kernpost_router_core::custody::spool::{EntryState, SpoolRead};
 use kernpost_router_core::custody::{Act, CustodyAlarm, CustodyLedger, CustodyStats, spool};
 use kernpost_router_core::{Crossing, Custody, CustodyConfig, CustodyOutput, EngineEvent, RouterSigner, WorkerId};
 use kernpost_routing_table::Table;
-use kernpost_spool::{FjallStore, Spool, SpoolError};
+use kernpost_spool::payloads::PayloadFault;
+use kernpost_spool::{FjallStore, MasterKeys, PayloadStore, Spool, SpoolError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -23,9 +27,11 @@ use crate::observed::Observed;
 use crate::readiness::Gate;
 use crate::run::StartError;
 
+mod payloads;
 pub mod query;
 pub mod spool_thread;
 
+use payloads::Payloads;
 use spool::{SpoolEvent, Totals};
 use spool_thread::{SpoolCommand, SpoolHandle};
 
@@ -59,6 +65,8 @@ pub struct CustodyParts {
     pub workers: Vec<WorkerSenders>,
     /// The spool.
     pub spool: SpoolHandle,
+    /// Large payloads.
+    pub payloads: Arc<PayloadStore>,
     /// What operators decide.
     pub acts: mpsc::Receiver<Act>,
     /// One time for everybody.
@@ -89,6 +97,8 @@ pub struct CustodyThreads {
     pub acts: mpsc::Sender<Act>,
     /// To the spool's thread, for questions. It ends when nobody holds a copy.
     pub spool_commands: mpsc::UnboundedSender<SpoolCommand>,
+    /// Large payloads, for operators who export them.
+    pub payloads: Arc<PayloadStore>,
     custody: std::thread::JoinHandle<()>,
     spool_thread: std::thread::JoinHandle<()>,
 }
@@ -107,22 +117,47 @@ impl CustodyThreads {
         let CustodyKeys { masters, signer } = keys;
         let CustodySeat { core, receivers, workers, table, clock } = seat;
         let store = FjallStore::open(&section.folder, &section.store()).map_err(SpoolError::from)?;
-        let spool = Spool::open(store, masters, clock.now().wall, Box::new(fill_random))?;
+        let folder = section.folder.join("payloads");
+        let payloads = open_payloads(&folder, masters.clone(), section.partial_bytes)?;
+        let mut spool = Spool::open(store, masters, clock.now().wall, Box::new(fill_random))?;
+        payloads.sweep(|sender, message| {
+            let read = SpoolRead::Message { ticket: 0, sender: sender.clone(), message };
+            let SpoolEvent::RecordRead { found: Some(found), .. } = spool.read(&read) else { return false };
+            let mut entries = found.head.into_iter().flat_map(|head| head.entries);
+            let named = entries.find(|entry| entry.message == message && entry.sender == *sender);
+            // One whose index cannot be read may be waiting.
+            named.is_none_or(|entry| entry.state == EntryState::Waiting)
+        })?;
         let no_thread = |what| move |source| StartError::Thread { what, source };
-        let (spool, spool_thread) = spool_thread::spawn(spool, clock).map_err(no_thread("the spool's thread"))?;
+        let (spool, spool_thread) =
+            spool_thread::spawn(spool, Arc::clone(&payloads), clock).map_err(no_thread("the spool's thread"))?;
         let (acts, acts_taken) = mpsc::channel(ACTS);
         let spool_commands = spool.commands.clone();
         let observed = Arc::clone(observed);
-        let parts =
-            CustodyParts { config: core, signer, table, receivers, workers, spool, acts: acts_taken, clock, observed };
+        let parts = CustodyParts {
+            config: core,
+            signer,
+            table,
+            receivers,
+            workers,
+            spool,
+            payloads: Arc::clone(&payloads),
+            acts: acts_taken,
+            clock,
+            observed,
+        };
         let custody = spawn(parts).map_err(no_thread("the custody thread"))?;
-        Ok(Self { acts, spool_commands, custody, spool_thread })
+        Ok(Self { acts, spool_commands, payloads, custody, spool_thread })
     }
 
     /// To be joined, in this order: the spool ends when custody has.
     pub fn into_threads(self) -> [std::thread::JoinHandle<()>; 2] {
         [self.custody, self.spool_thread]
     }
+}
+
+fn open_payloads(folder: &Path, masters: MasterKeys, quota: u64) -> Result<Arc<PayloadStore>, PayloadFault> {
+    Ok(Arc::new(PayloadStore::open(folder, masters, Box::new(fill_random), quota)?))
 }
 
 fn fill_random(bytes: &mut [u8]) {
@@ -134,6 +169,8 @@ fn fill_random(bytes: &mut [u8]) {
 const ACTS: usize = 64;
 /// Crossings and answers taken in one turn.
 const TURN: usize = 256;
+/// How often partial payloads are looked through for old ones.
+const EXPIRING: Duration = Duration::from_secs(3_600);
 /// How often the state is published.
 const PUBLISHING: Duration = Duration::from_millis(200);
 
@@ -149,11 +186,13 @@ pub fn spawn(parts: CustodyParts) -> io::Result<std::thread::JoinHandle<()>> {
 }
 
 async fn run(parts: CustodyParts) {
-    let CustodyParts { config, signer, table, receivers, workers, spool, mut acts, clock, observed } = parts;
-    let WorkerReceivers { mut events, mut entries, mut settlements, payloads: _ } = receivers;
+    let CustodyParts { config, signer, table, receivers, workers, spool, payloads, mut acts, clock, observed } = parts;
+    let WorkerReceivers { mut events, mut entries, mut settlements, payloads: mut streams } = receivers;
     let SpoolHandle { commands, events: mut answers } = spool;
     let custody = Custody::new(config, signer, table, clock.now());
-    let mut task = Task { custody, workers, commands, observed, clock };
+    let (payloads, mut payload_events) = Payloads::new(payloads, workers.clone());
+    let mut task = Task { custody, workers, commands, payloads, observed, clock };
+    let mut expiring = tokio::time::interval(EXPIRING);
     let mut publishing = tokio::time::interval(PUBLISHING);
     publishing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut settled, mut handed_over, mut answered) = (Vec::new(), Vec::new(), Vec::new());
@@ -180,12 +219,20 @@ async fn run(parts: CustodyParts) {
                 task.take_events(None, &mut events);
                 task.take_crossings(&mut handed_over);
             }
+            Some(stream) = streams.recv() => task.payloads.take(stream),
+            Some(event) = payload_events.recv() => {
+                if let PayloadEvent::Ended { label, .. } = &event {
+                    task.payloads.forget(*label);
+                }
+                task.custody.handle_payload(clock.now(), event);
+            }
             Some(act) = acts.recv() => {
                 let now = clock.now();
                 task.custody.handle_act(now, act);
             }
             () = tokio::time::sleep_until(wake), if deadline.is_some() => task.custody.handle_timeout(clock.now()),
             _ = publishing.tick() => task.publish(),
+            _ = expiring.tick() => task.payloads.expire(),
         }
         task.carry_out();
     }
@@ -196,6 +243,7 @@ struct Task {
     custody: Custody,
     workers: Vec<WorkerSenders>,
     commands: mpsc::UnboundedSender<SpoolCommand>,
+    payloads: Payloads,
     observed: Arc<Observed>,
     clock: Clock,
 }
@@ -232,6 +280,7 @@ impl Task {
                 CustodyOutput::Cross { worker, crossing } => self.cross(worker, crossing),
                 CustodyOutput::Intent(intent) => self.ask_spool(SpoolCommand::Intent(Box::new(intent))),
                 CustodyOutput::Read(read) => self.ask_spool(SpoolCommand::Read(read)),
+                CustodyOutput::Payload(order) => self.payloads.carry_out(order),
                 CustodyOutput::Alarm(alarm) => self.raise(&alarm),
             }
         }
@@ -290,10 +339,12 @@ impl Task {
 
     fn publish(&self) {
         let custody = &self.custody;
+        let mut totals = custody.totals();
+        totals.disk_bytes = totals.disk_bytes.saturating_add(self.payloads.held_bytes());
         self.observed.publish_custody(CustodySnapshot {
             ledger: custody.ledger(),
             stats: custody.stats(),
-            totals: custody.totals(),
+            totals,
             idle: custody.is_idle(),
             taken_us: self.clock.now().mono_us,
         });

@@ -32,8 +32,8 @@ mod outgoing;
 mod payload;
 
 use outgoing::OutgoingLane;
-pub use payload::PayloadPipe;
 use payload::PayloadStreams;
+pub use payload::{PayloadPipe, Piece};
 
 /// How any thread writes to a link's control stream and closes the link.
 #[derive(Debug)]

@@ -34,8 +34,8 @@ pub use message_name::MessageName;
 use desk::DeskFault;
 use listener::AskedBy;
 use pages::{
-    AuditQuestion, ConfirmQuestion, DiscardQuestion, ListQuestion, MessageQuestion, QuarantineQuestion,
-    RedeliverQuestion,
+    AuditQuestion, ConfirmQuestion, DiscardQuestion, ListQuestion, MessageQuestion, PayloadQuestion,
+    QuarantineQuestion, RedeliverQuestion,
 };
 
 /// The socket of operators cannot be had.
@@ -132,6 +132,12 @@ fn routes(desk: Desk) -> Router {
             "/spool/export",
             post(async |State(desk): Shared, By(by): By, Json(q): Json<MessageQuestion>| {
                 told(desk.export(&by, &q.message).await)
+            }),
+        )
+        .route(
+            "/spool/payload",
+            post(async |State(desk): Shared, By(by): By, Json(q): Json<PayloadQuestion>| {
+                told(desk.payload(&by, &q).await)
             }),
         )
         .route(

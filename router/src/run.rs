@@ -15,6 +15,7 @@ use kernpost_codecs::UnixMs;
 use kernpost_router_core::{Ledger, WorkerId};
 use kernpost_routing_table::Published;
 use kernpost_spool::SpoolError;
+use kernpost_spool::payloads::PayloadFault;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The spool.
     #[error("{0}")]
     Spool(#[from] SpoolError),
+    /// Large payloads in custody.
+    #[error("{0}")]
+    Payloads(#[from] PayloadFault),
     /// A listen address.
     #[error("{0}")]
     Socket(#[from] SocketError),
@@ -149,7 +153,8 @@ impl Router {
         let operators = match &custody {
             Some(threads) => {
                 let (spool, acts) = (threads.spool_commands.clone(), threads.acts.clone());
-                let desk = Desk::new(spool, acts, clock, Arc::clone(&observed));
+                let payloads = Arc::clone(&threads.payloads);
+                let desk = Desk::new(spool, acts, payloads, clock, Arc::clone(&observed));
                 let group = config.admin.operators_group.as_deref();
                 Some(OperatorSocket::start(&config.admin.socket, group, desk)?)
             }

@@ -23,7 +23,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use kernpost_codecs::settlement::Detail;
+use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Class, Code, EndpointId};
 use kernpost_routing_table::Table;
 
@@ -44,6 +44,7 @@ mod ending;
 mod intake;
 mod judging;
 mod ledger;
+mod payloads;
 mod pressure;
 mod queues;
 mod signing;
@@ -53,6 +54,7 @@ mod stats;
 pub use asking::Act;
 pub use config::CustodyConfig;
 pub use ledger::CustodyLedger;
+pub use payloads::{PayloadEvent, PayloadOrder, Received};
 pub use signing::RouterSigner;
 pub use stats::CustodyStats;
 
@@ -60,6 +62,7 @@ use asking::Question;
 use delivery::Flight;
 use intake::Pending;
 use judging::Judging;
+use payloads::Payloads;
 use queues::{Loaded, Queues};
 use spool::{Queue, RecordId, SpoolEvent, SpoolIntent, SpoolRead, Totals};
 
@@ -81,6 +84,8 @@ pub enum CustodyOutput {
     Intent(SpoolIntent),
     /// Read this.
     Read(SpoolRead),
+    /// Move the bytes of a large payload.
+    Payload(PayloadOrder),
     /// Tell an operator.
     Alarm(CustodyAlarm),
 }
@@ -118,6 +123,8 @@ enum Timer {
     Due,
     /// At what there was no room for.
     Again,
+    /// At this payload: nothing more of it may have come.
+    Arrival(Label),
 }
 
 /// Custody of one router. See the module's documentation.
@@ -155,6 +162,7 @@ pub struct Custody {
     /// [`MOST_TRIED`].
     tried: BTreeSet<RecordId>,
     judging: Judging,
+    payloads: Payloads,
     totals: Totals,
     /// What the workers were told last.
     pressure: Option<u8>,
@@ -196,6 +204,7 @@ impl Custody {
             first_untried: RecordId(0),
             tried: BTreeSet::new(),
             judging: Judging::default(),
+            payloads: Payloads::default(),
             totals: Totals::default(),
             pressure: None,
             clock_synchronised: true,
@@ -222,6 +231,8 @@ impl Custody {
             flying: self.flights.values().map(|flight| flight.open as u64).sum(),
             loaded_bytes: self.loaded_bytes,
             pressure: self.pressure.unwrap_or(pressure::CLOSED),
+            payloads_arriving: self.payloads.arriving() as u64,
+            payloads_sending: self.payloads.sending() as u64,
             ..self.stats
         }
     }
@@ -238,7 +249,8 @@ impl Custody {
 
     /// Whether nothing is under way: no attempt, no intent without answer. For the drain.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.pending.is_empty() && self.deferred.is_empty() && self.questions.is_empty()
+        let asked = !self.questions.is_empty() || self.payloads.arriving() > 0;
+        self.flights.is_empty() && self.pending.is_empty() && self.deferred.is_empty() && !asked
     }
 }
 
@@ -277,8 +289,9 @@ impl Custody {
             Crossing::Ended { link } => {
                 self.granted.remove(&link);
             }
-            // Payloads on streams of their own are not taken into custody; the others are told to workers only.
-            Crossing::Want { .. } | Crossing::Pressure { .. } | Crossing::Backlog { .. } => {}
+            Crossing::Want { label, offset, length, onward, .. } => self.on_wanted(label, offset, length, onward),
+            // Told to workers only.
+            Crossing::Pressure { .. } | Crossing::Backlog { .. } => {}
         }
     }
 
@@ -331,6 +344,7 @@ impl Custody {
                 }
                 Timer::Record(record) => self.try_record_again(record),
                 Timer::Due => self.look_for_due(),
+                Timer::Arrival(label) => self.on_arrival_late(label),
                 Timer::Again => {
                     for (intent, pending) in std::mem::take(&mut self.deferred) {
                         self.intend(intent, pending);
@@ -521,6 +535,7 @@ impl Custody {
             self.stopped = true;
             self.timers.clear();
             self.dirty.clear();
+            self.leave_arrivals();
             self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Stopped { cause }));
         }
     }

@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::operators::MessageName;
 use crate::operators::pages::{
     AuditLine, AuditPage, AuditQuestion, ConfirmQuestion, DiscardPage, DiscardQuestion, ExportPage, ListOf, ListPage,
-    ListQuestion, MessagePage, MessageQuestion, ProposalsPage, QuarantinePage, QuarantineQuestion, RedeliverPage,
-    RedeliverQuestion, RotatePage,
+    ListQuestion, MessagePage, MessageQuestion, PayloadQuestion, ProposalsPage, QuarantinePage, QuarantineQuestion,
+    RedeliverPage, RedeliverQuestion, RotatePage,
 };
 use crate::operators::proposals::Proposal;
 
@@ -258,7 +258,14 @@ fn export(args: ExportArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let ExportArgs { one: OneArgs { message, place }, out: folder } = args;
     files::make_folder(&folder)?;
     let page: ExportPage = ask(&place.socket()?, "/spool/export", &MessageQuestion { message })?;
-    let written = files::write(&folder, &page).with_context(|| format!("into {}", folder.display()))?;
+    let mut written = files::write(&folder, &page).with_context(|| format!("into {}", folder.display()))?;
+    if page.payload_apart.is_some() {
+        let socket = place.socket()?;
+        written.push(files::write_payload(&folder, |offset| {
+            let message = page.message.clone();
+            ask(&socket, "/spool/payload", &PayloadQuestion { message, offset })
+        })?);
+    }
     place.tell(&written, out, |written, out| written.iter().try_for_each(|file| writeln!(out, "{}", file.display())))
 }
 

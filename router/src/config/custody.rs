@@ -26,6 +26,10 @@ pub struct CustodySection {
     pub high_bytes: u64,
     /// Bytes the disk must have left. Default 1 GiB.
     pub least_free_bytes: u64,
+    /// Bytes of large payloads on their way in, and of those that were interrupted. Default 4 GiB.
+    pub partial_bytes: u64,
+    /// Large payloads on their way in at a time; 1 MiB of memory each. Default 16.
+    pub large_payloads: usize,
     /// Age of the oldest waiting message from which on credit shrinks, hours. Default 480.
     pub old_hours: u64,
     /// Days statements and proofs are kept after the end. Default 730.
@@ -103,6 +107,8 @@ impl CustodySection {
             notes.wrong(&section.dotted("high_bytes"), "is below custody.low_bytes", "make it larger than low_bytes");
         }
         let least_free_bytes = section.number(notes, "least_free_bytes", 1 << 30, 0..=1 << 50, "bytes");
+        let partial_bytes = section.number(notes, "partial_bytes", 4 << 30, 1 << 20..=1 << 50, "bytes");
+        let large_payloads = section.number(notes, "large_payloads", 16_u64, 0..=1_024, "payloads");
         let old_hours = section.number(notes, "old_hours", 480, 1..=720, "hours");
         let retention_days = section.number(notes, "retention_days", 730, 1..=36_500, "days");
         let window_bytes = section.number(notes, "window_bytes", 64 << 20, 1 << 20..=1 << 36, "bytes");
@@ -119,6 +125,8 @@ impl CustodySection {
             low_bytes,
             high_bytes,
             least_free_bytes,
+            partial_bytes,
+            large_payloads: usize::try_from(large_payloads).unwrap_or(usize::MAX),
             old_hours,
             retention_days,
             window_bytes,
@@ -142,6 +150,7 @@ impl CustodySection {
             low_bytes: self.low_bytes,
             high_bytes: self.high_bytes,
             least_free_bytes: self.least_free_bytes,
+            large_payloads: self.large_payloads,
             old_ms: self.old_hours * HOUR_MS,
             ..CustodyConfig::new(router, workers)
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kernpost_codecs::{EndpointId, MessageId, UnixMs};
 use kernpost_router_core::custody::spool::{RecordId, SpoolEvent, SpoolFault, SpoolIntent, SpoolRead, Stored};
 use kernpost_spool::spool::{AuditEnd, AuditEntry, Listed, Quarantined};
-use kernpost_spool::{FjallStore, Spool};
+use kernpost_spool::{FjallStore, PayloadStore, Spool};
 use tokio::sync::oneshot;
 
 /// Where an answer goes. Nobody there: whoever asked has gone.
@@ -82,7 +82,7 @@ impl SpoolQuery {
     }
 
     /// Carries it out.
-    pub(super) fn carry_out(self, spool: &mut Spool<FjallStore>, now: UnixMs) {
+    pub(super) fn carry_out(self, spool: &mut Spool<FjallStore>, payloads: &PayloadStore, now: UnixMs) {
         match self {
             Self::Records { after, most, answer } => {
                 tell(answer, spool.list(after, most).map_err(|error| error.to_string()));
@@ -102,7 +102,11 @@ impl SpoolQuery {
             Self::Audited { from, most, answer } => tell(answer, (spool.audited(from, most), spool.audit_end())),
             Self::Note { entry, answer } => tell(answer, note(spool, now, entry)),
             Self::Rewrap { entry, answer } => {
-                let wrapped = note(spool, now, entry).and_then(|()| spool.rewrap().map_err(|error| error.to_string()));
+                let wrapped = note(spool, now, entry).and_then(|()| {
+                    let rows = spool.rewrap().map_err(|error| error.to_string())?;
+                    let files = payloads.rewrap().map_err(|error| error.to_string())?;
+                    Ok(rows + files)
+                });
                 tell(answer, wrapped);
             }
         }

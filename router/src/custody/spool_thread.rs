@@ -4,9 +4,10 @@
 //! everything that arrived while the one before was under way. Nothing is timed: an idle spool adds no delay.
 
 use std::io;
+use std::sync::Arc;
 
 use kernpost_router_core::custody::spool::{SpoolEvent, SpoolIntent, SpoolRead};
-use kernpost_spool::{FjallStore, Spool};
+use kernpost_spool::{FjallStore, PayloadStore, Spool};
 use tokio::sync::mpsc;
 
 use super::query::SpoolQuery;
@@ -43,16 +44,21 @@ const BATCH_BYTES: usize = 16 << 20;
 ///
 /// # Errors
 /// The thread cannot be had.
-pub fn spawn(spool: Spool<FjallStore>, clock: Clock) -> io::Result<(SpoolHandle, std::thread::JoinHandle<()>)> {
+pub fn spawn(
+    spool: Spool<FjallStore>,
+    payloads: Arc<PayloadStore>,
+    clock: Clock,
+) -> io::Result<(SpoolHandle, std::thread::JoinHandle<()>)> {
     let (commands, inputs) = mpsc::unbounded_channel();
     let (outputs, events) = mpsc::unbounded_channel();
-    let thread = SpoolThread { spool, clock, outputs };
+    let thread = SpoolThread { spool, payloads, clock, outputs };
     let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || thread.run(inputs))?;
     Ok((SpoolHandle { commands, events }, thread))
 }
 
 struct SpoolThread {
     spool: Spool<FjallStore>,
+    payloads: Arc<PayloadStore>,
     clock: Clock,
     outputs: mpsc::UnboundedSender<SpoolEvent>,
 }
@@ -89,7 +95,7 @@ impl SpoolThread {
                         bytes = 0;
                         self.commit(std::mem::take(&mut intents));
                     }
-                    query.carry_out(&mut self.spool, self.clock.now().wall);
+                    query.carry_out(&mut self.spool, &self.payloads, self.clock.now().wall);
                 }
             }
         }

@@ -33,8 +33,10 @@ const ENDED: VarInt = VarInt::from_u32(0);
 
 /// What travels between the two streams; the queue closed without [`Piece::End`] is an end before the last byte.
 #[derive(Debug)]
-enum Piece {
+pub enum Piece {
+    /// Some bytes of it.
     Bytes(Vec<Bytes>),
+    /// The last byte came before.
     End,
 }
 
@@ -45,6 +47,26 @@ pub struct PayloadPipe {
     pub link: LinkId,
     head: PayloadHead,
     pieces: mpsc::Receiver<Piece>,
+}
+
+impl PayloadPipe {
+    /// A payload that does not come from a link, and where its pieces go.
+    #[must_use]
+    pub fn onto(link: LinkId, head: PayloadHead) -> (mpsc::Sender<Piece>, Self) {
+        let (queue, pieces) = mpsc::channel(PIECES);
+        (queue, Self { link, head, pieces })
+    }
+
+    /// The label it leaves under.
+    #[must_use]
+    pub fn label(&self) -> Label {
+        self.head.label
+    }
+
+    /// What comes next, for a thread that may wait; `None`: it ended before [`Piece::End`].
+    pub fn blocking_next(&mut self) -> Option<Piece> {
+        self.pieces.blocking_recv()
+    }
 }
 
 /// Streams of large payloads of one link that can be ended from outside. Bounded by the transport's limit of streams.
@@ -93,8 +115,7 @@ pub(super) async fn receive(
         let _ = stream.stop(ENDED);
         return Ok(());
     };
-    let (queue, pieces) = mpsc::channel(PIECES);
-    let pipe = PayloadPipe { link: onward, head: PayloadHead { label, offset: head.offset }, pieces };
+    let (queue, pipe) = PayloadPipe::onto(onward, PayloadHead { label, offset: head.offset });
     let place = Place::take(&link, true, head.label);
     let end = if worker.hand_over_payload(to, pipe) {
         carry(&worker, link.id, head.label, &mut stream, decoder, &queue, &place.ended).await

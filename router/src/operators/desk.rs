@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kernpost_codecs::UnixMs;
 use kernpost_router_core::custody::Act;
 use kernpost_router_core::custody::spool::{EntryState, Head, HeadEntry, Kind, RecordId};
+use kernpost_spool::PayloadStore;
+use kernpost_spool::payloads::PayloadFault;
 use kernpost_spool::spool::Listed;
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,8 +18,8 @@ use super::audit::{ActName, AuditEntry};
 use super::message_name::MessageName;
 use super::pages::{
     AuditLine, AuditPage, AuditQuestion, DiscardPage, DiscardQuestion, ExportPage, HeldLine, LeftAlone, ListOf,
-    ListPage, ListQuestion, MessagePage, ProposalsPage, QuarantinePage, QuarantineQuestion, QuarantinedLine,
-    RedeliverPage, RedeliverQuestion, RotatePage,
+    ListPage, ListQuestion, MessagePage, PayloadPage, PayloadQuestion, ProposalsPage, QuarantinePage,
+    QuarantineQuestion, QuarantinedLine, RedeliverPage, RedeliverQuestion, RotatePage,
 };
 use super::proposals::{MOST_MESSAGES, Proposal, ProposalFault, Proposals};
 use super::reading::{Found, FoundReceipt, line};
@@ -59,6 +61,7 @@ pub enum DeskFault {
 pub struct Desk {
     spool: mpsc::UnboundedSender<SpoolCommand>,
     acts: mpsc::Sender<Act>,
+    payloads: Arc<PayloadStore>,
     proposals: Mutex<Proposals>,
     clock: Clock,
     observed: Arc<Observed>,
@@ -70,10 +73,11 @@ impl Desk {
     pub fn new(
         spool: mpsc::UnboundedSender<SpoolCommand>,
         acts: mpsc::Sender<Act>,
+        payloads: Arc<PayloadStore>,
         clock: Clock,
         observed: Arc<Observed>,
     ) -> Self {
-        Self { spool, acts, proposals: Mutex::default(), clock, observed }
+        Self { spool, acts, payloads, proposals: Mutex::default(), clock, observed }
     }
 
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> SpoolQuery) -> Result<T, DeskFault> {
@@ -194,6 +198,32 @@ impl Desk {
         let page = found.export(receipt).ok_or_else(|| DeskFault::Unreadable(name.clone()))?;
         self.note(&self.entry(by, ActName::Export, vec![name.clone()])).await?;
         Ok(page)
+    }
+
+    /// A piece of a large payload. On record with the message, by [`export`](Self::export), and again by the first piece.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show), or its payload is no large one or cannot be read.
+    pub async fn payload(&self, by: &Account, question: &PayloadQuestion) -> Result<PayloadPage, DeskFault> {
+        let name = &question.message;
+        let found = self.find(name).await?;
+        let (leaf, length) = found.large().ok_or_else(|| DeskFault::NotHeld(name.clone()))?;
+        if question.offset == 0 {
+            self.note(&self.entry(by, ActName::Export, vec![name.clone()])).await?;
+        }
+        let (store, offset) = (Arc::clone(&self.payloads), question.offset);
+        let read = tokio::task::spawn_blocking(move || {
+            let (mut reader, mut bytes) = (store.read(leaf, length, offset)?, Vec::new());
+            for _ in 0..PIECES {
+                let Some(piece) = reader.next_piece()? else { break };
+                bytes.extend_from_slice(&piece);
+            }
+            Ok::<_, PayloadFault>(bytes)
+        });
+        let bytes =
+            read.await.map_err(|_| DeskFault::Stopping)?.map_err(|fault| DeskFault::Spool(fault.to_string()))?;
+        let next = offset + bytes.len() as u64;
+        Ok(PayloadPage { bytes_hex: hex::encode(&bytes), next: (next < length && !bytes.is_empty()).then_some(next) })
     }
 
     /// A page of the log.
@@ -362,5 +392,7 @@ impl Filter<'_> {
 const MOST_LINES: usize = 1_000;
 /// Indices read at once: the spool's thread does nothing else meanwhile.
 const SCAN: usize = 256;
+/// Pieces of a large payload at once: 1 MiB.
+const PIECES: usize = 16;
 /// How often for one page.
 const MOST_SCANS: usize = 64;

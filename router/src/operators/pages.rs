@@ -186,10 +186,30 @@ pub struct ExportPage {
     pub statement_hex: String,
     /// Its payload, while it is held.
     pub payload_hex: Option<String>,
+    /// Bytes of a payload above 64 KiB while it is held; it is fetched piece by piece.
+    pub payload_apart: Option<u64>,
     /// COSE receipts of the statement: proofs that its sender signed it.
     pub message_proofs_hex: Vec<String>,
     /// The proof file, once there is a final receipt.
     pub proof_file_hex: Option<String>,
+}
+
+/// A piece of a large payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadQuestion {
+    /// Of this message.
+    pub message: MessageName,
+    /// From this byte on.
+    pub offset: u64,
+}
+
+/// The piece.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadPage {
+    /// Its bytes.
+    pub bytes_hex: String,
+    /// Where the next one begins; `None`: this was the last.
+    pub next: Option<u64>,
 }
 
 /// What shall be tried again.

@@ -3,7 +3,7 @@
 use kernpost_codecs::archive::{ProofFile, archive};
 use kernpost_codecs::part::{Entry, Part};
 use kernpost_codecs::statement::ContentTypeRef;
-use kernpost_codecs::{MessageRef, Receipt};
+use kernpost_codecs::{Digest, MessageRef, Receipt};
 use kernpost_router_core::custody::spool::{EntryState, Head, HeadEntry, RecordId, Stored};
 use kernpost_routing_table::instant_text;
 
@@ -50,9 +50,16 @@ impl Found {
         Some((part, part.entries().iter().find(|entry| entry.index == self.entry.index)?))
     }
 
+    /// The leaf hash and length of a payload that lies in a file of its own, while it is held.
+    pub(super) fn large(&self) -> Option<(Digest, u64)> {
+        let (_, entry) = self.body()?;
+        let message = MessageRef::parse(&entry.statement).ok()?;
+        (entry.hop.detached && self.waits()).then_some((entry.leaf, message.payload_len))
+    }
+
     /// Everything but the payload.
     pub(super) fn page(&self, receipt: Option<&FoundReceipt>) -> MessagePage {
-        let statement = self.body().and_then(|(_, entry)| statement(entry));
+        let statement = self.body().and_then(|(_, entry)| statement(entry, self.waits()));
         let proof = self.body().map(|(part, entry)| ProofPage {
             root: part.root().to_string(),
             tree_size: part.tree().size(),
@@ -85,10 +92,12 @@ impl Found {
         });
         let asked = MessageRef::parse(&entry.statement).is_ok_and(|message| message.payload_len == 0);
         let held = asked || !entry.payload.is_empty();
+        let apart = self.large().map(|(_, length)| length);
         Some(ExportPage {
             message: self.name.clone(),
             statement_hex: hex::encode(&entry.statement),
             payload_hex: held.then(|| hex::encode(&entry.payload)),
+            payload_apart: apart,
             message_proofs_hex: proofs.map(hex::encode).collect(),
             proof_file_hex: file.map(|file| hex::encode(file.encode())),
         })
@@ -150,7 +159,7 @@ fn state(state: &EntryState) -> String {
     }
 }
 
-fn statement(entry: &Entry) -> Option<StatementPage> {
+fn statement(entry: &Entry, waits: bool) -> Option<StatementPage> {
     let message = MessageRef::parse(&entry.statement).ok()?;
     Some(StatementPage {
         service: message.service.to_string(),
@@ -160,7 +169,7 @@ fn statement(entry: &Entry) -> Option<StatementPage> {
         lifetime_s: message.lifetime_s,
         payload_length: message.payload_len,
         payload_sha256: message.payload_digest.to_string(),
-        payload_held: message.payload_len == 0 || !entry.payload.is_empty(),
+        payload_held: message.payload_len == 0 || !entry.payload.is_empty() || (entry.hop.detached && waits),
         content_type: match message.content_type {
             ContentTypeRef::Format(format) => format.to_string(),
             ContentTypeRef::Text(text) => text.to_owned(),

@@ -67,6 +67,8 @@ impl CustodyNode {
                 CustodyOutput::Cross { worker, crossing } => return Some(Wish::Cross(worker, crossing)),
                 CustodyOutput::Alarm(alarm) => return Some(Wish::Alarm(alarm)),
                 CustodyOutput::Intent(intent) => self.waiting.push(Command::Intent(Box::new(intent))),
+                // No large payloads are sent here.
+                CustodyOutput::Payload(_) => {}
                 CustodyOutput::Read(read) => self.waiting.push(Command::Read(read)),
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::part::Part;
 use kernpost_codecs::receipts::ReceiptsFrame;
-use kernpost_codecs::settlement::Detail;
+use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Code, Digest, EndpointId, MessageId, MessageRef, Outcome, Receipt};
 
 use super::intake::Pending;
@@ -24,6 +24,8 @@ pub(super) enum Question {
     Known { origin: Origin, sender: EndpointId, message: MessageId, leaf: Digest },
     /// The receipt that ended a message; `onward` is the ask to be passed on when it cannot be read.
     Proof { origin: Origin, onward: Option<Box<Onward>>, sender: EndpointId, message: MessageId },
+    /// A message whose payload could come on a stream of its own: is it held?
+    Arriving { label: Label, sender: EndpointId, message: MessageId, leaf: Digest },
     /// Messages an operator gives up.
     Discard { messages: Vec<(EndpointId, MessageId)>, reason: String },
 }
@@ -101,6 +103,9 @@ impl Custody {
             Some(Question::Proof { origin, onward, sender, message }) => {
                 self.tell_proof(origin, onward.as_deref(), found, &sender, message);
             }
+            Some(Question::Arriving { label, sender, message, leaf }) => {
+                self.on_arrival_known(label, found, &sender, message, leaf);
+            }
             Some(Question::Discard { messages, reason }) => {
                 if let Some(stored) = found {
                     self.discard(stored, &messages, &reason);
@@ -111,7 +116,7 @@ impl Custody {
     }
 
     /// A message that is held: *custody* while it waits, then the receipt that ended it.
-    fn tell_known(
+    pub(super) fn tell_known(
         &mut self,
         origin: Origin,
         onward: Option<Box<Onward>>,

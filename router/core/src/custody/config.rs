@@ -35,6 +35,8 @@ pub struct CustodyConfig {
     pub high_bytes: u64,
     /// Bytes the disk must have left: below twice as many credit shrinks, below it nothing more is taken. Default 1 GiB.
     pub least_free_bytes: u64,
+    /// Large payloads on their way into custody at a time; 1 MiB of memory each. Default 16 (WIRE 9.9).
+    pub large_payloads: usize,
     /// Age of the oldest waiting record from which on credit shrinks to half, ms. Default 20 days: two thirds of the longest
     /// lifetime, so that whoever is behind is found out before messages expire.
     pub old_ms: u64,
@@ -58,6 +60,7 @@ impl CustodyConfig {
             low_bytes: 8 << 30,
             high_bytes: 10 << 30,
             least_free_bytes: 1 << 30,
+            large_payloads: 16,
             old_ms: 20 * DAY_MS,
         }
     }

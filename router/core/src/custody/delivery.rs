@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kernpost_codecs::part::{HopHeader, Part};
 use kernpost_codecs::receipts::{RebuiltReceipts, ReceiptsFrame, Subject};
 use kernpost_codecs::settlement::{Detail, Label};
-use kernpost_codecs::{Code, EndpointId, Outcome, Party, Retry};
+use kernpost_codecs::{Code, EndpointId, MessageRef, Outcome, Party, Retry};
 use kernpost_routing_table::KeyOwner;
 use smallvec::SmallVec;
 
@@ -124,7 +124,12 @@ impl Custody {
 
     fn step(&self, loaded: &super::queues::Loaded, position: usize, recipient: &EndpointId) -> Option<Move> {
         let (entry, held) = (loaded.entry(position)?, loaded.head.entries.get(position)?);
+        let payload_len = match entry.hop.detached {
+            true => MessageRef::parse(&entry.statement).ok()?.payload_len,
+            false => entry.payload.len() as u64,
+        };
         let hop = HopHeader {
+            detached: entry.hop.detached,
             redelivered: (loaded.redelivered || entry.hop.redelivered) && !mutant::is(Mutant::RedeliveredForgotten),
             hops: 1,
             recipient: Some(recipient.clone()),
@@ -137,7 +142,7 @@ impl Custody {
             sender: held.sender.clone(),
             message: held.message,
             cost: entry.credit(),
-            payload_len: entry.payload.len() as u64,
+            payload_len,
             custody: false,
             late: loaded.head.kind == Kind::Receipts,
         })
@@ -285,6 +290,9 @@ impl Custody {
     /// Not this time. Busy pauses the queue, anything else this record, so that one message nobody can settle does not hold up
     /// the others.
     fn again_later(&mut self, queue: &Queue, record: RecordId, position: usize, code: Code, detail: &Detail) {
+        if self.end_if_lost(record, position) {
+            return;
+        }
         let busy =
             matches!(code, Code::BUSY | Code::NOT_ATTACHED | Code::DRAINING | Code::NOT_READY | Code::OVER_BUDGET);
         if code.is_undecided() {
@@ -322,6 +330,7 @@ impl Custody {
 
     /// A label of ours settled: which entry it was.
     fn land(&mut self, label: Label) -> Option<(RecordId, Queue, usize)> {
+        self.on_attempt_over(label);
         let key = (label.class, label.sequence);
         let flight = self.flights.get_mut(&key)?;
         let (record, queue) = (flight.record, flight.queue.clone());

@@ -152,6 +152,12 @@ impl Custody {
             {
                 self.ledger.end(outcome, 1);
             }
+            if let Some(entry) = loaded.head.entries.get(*position)
+                && loaded.head.kind == Kind::Messages
+                && entry.may_be_large()
+            {
+                self.erase_payload(entry.leaf);
+            }
             if let Some(state) = self.queues.get_mut(&queue) {
                 next.extend(state.leave_case(record, *position, &loaded));
             }

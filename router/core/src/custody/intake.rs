@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use kernpost_codecs::frame::LONGEST_BODY;
 use kernpost_codecs::part::{HopHeader, Part};
 use kernpost_codecs::settlement::{Detail, Label};
-use kernpost_codecs::{Code, EndpointId, FrameDecoder, MessageRef, SKEW_MS};
+use kernpost_codecs::{Code, EndpointId, Entry, FrameDecoder, MessageRef, SKEW_MS};
 use kernpost_routing_table::{EndpointIndex, Table};
 
 use super::asking::Question;
@@ -53,6 +53,9 @@ impl Custody {
                     self.stats.refused += 1;
                     self.refuse(origin, &step.recipient);
                 }
+                Some(endpoints) if step.hop.detached => {
+                    self.expect_payload(origin, &onward, step, endpoints.into());
+                }
                 Some(endpoints) => match groups.iter_mut().rev().find(|(held, _)| **held == *endpoints) {
                     Some((_, moves)) => moves.push(step),
                     None => groups.push((endpoints.into(), vec![step])),
@@ -65,10 +68,14 @@ impl Custody {
     }
 
     /// One record, or more where frames would grow too long.
-    fn keep(&mut self, onward: &Onward, queue: Queue, moves: &[&Move]) {
-        // Of the hop headers stays what may have been handed on before.
-        let redelivered = |step: &&Move| HopHeader { redelivered: step.hop.redelivered, ..HopHeader::default() };
-        let hops: Vec<HopHeader> = moves.iter().map(redelivered).collect();
+    pub(super) fn keep(&mut self, onward: &Onward, queue: Queue, moves: &[&Move]) {
+        // Of the hop headers stays what may have been handed on before, and where the payload is.
+        let stays = |step: &&Move| HopHeader {
+            redelivered: step.hop.redelivered,
+            detached: step.hop.detached,
+            ..HopHeader::default()
+        };
+        let hops: Vec<HopHeader> = moves.iter().map(stays).collect();
         let mut rest = moves;
         while !rest.is_empty() {
             let hops = hops.iter().skip(moves.len() - rest.len());
@@ -246,6 +253,9 @@ impl Custody {
                         self.stats.refused += 1;
                         self.totals.free_bytes = 0;
                         let endpoint = head.queue.waits_for.first().unwrap_or(&entry.sender).clone();
+                        if entry.may_be_large() {
+                            self.release_payload(entry.leaf);
+                        }
                         self.refuse(origin, &endpoint);
                     }
                     self.nothing_kept(&head.queue);
@@ -368,7 +378,7 @@ pub(super) fn endpoints_of(table: &Table, message: &MessageRef<'_>) -> Option<Ve
 
 fn waits_for(table: &Table, part: &Part, step: &Move) -> Option<Vec<EndpointId>> {
     let message = MessageRef::parse(&part.entries().get(step.position)?.statement).ok()?;
-    endpoints_of(table, &message).filter(|_| message.custody_allowed && !step.hop.detached)
+    endpoints_of(table, &message).filter(|_| message.custody_allowed)
 }
 
 fn head_entry(part: &Part, step: &Move) -> Option<HeadEntry> {
@@ -381,9 +391,14 @@ fn head_entry(part: &Part, step: &Move) -> Option<HeadEntry> {
         leaf: entry.leaf,
         expires: message.expires(),
         case: message.case.map(Arc::from),
-        cost: entry.credit(),
+        cost: held_cost(entry, &message),
         state: EntryState::Waiting,
     })
+}
+
+/// What an entry occupies, a payload in a file of its own included.
+pub(super) fn held_cost(entry: &Entry, message: &MessageRef<'_>) -> u64 {
+    entry.credit() + if entry.hop.detached { message.payload_len } else { 0 }
 }
 
 /// The body of the one frame in `frame`.

@@ -12,7 +12,7 @@ use kernpost_codecs::part::Part;
 use kernpost_codecs::{Code, Digest, EndpointId, MessageRef, Outcome};
 use kernpost_routing_table::KeyOwner;
 
-use super::intake::{Pending, endpoints_of};
+use super::intake::{Pending, endpoints_of, held_cost};
 use super::queues::{Loaded, Step};
 use super::spool::{EntryState, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyAlarm, CustodyOutput};
@@ -118,8 +118,10 @@ impl Custody {
             let due: Vec<_> = entries.filter(|entry| messages && waits(entry.index)).collect();
             self.stats.digest_checks += due.len() as u64;
             due.iter().all(|entry| {
-                MessageRef::parse(&entry.statement)
-                    .is_ok_and(|message| message.payload_digest == Digest::of(&entry.payload))
+                // A payload in a file of its own is checked piece by piece when it is sent.
+                entry.hop.detached
+                    || MessageRef::parse(&entry.statement)
+                        .is_ok_and(|message| message.payload_digest == Digest::of(&entry.payload))
             })
         });
         match (stored.head, part) {
@@ -167,7 +169,7 @@ impl Custody {
                 leaf: entry.leaf,
                 expires: message.expires(),
                 case: message.case.map(Arc::from),
-                cost: entry.credit(),
+                cost: held_cost(entry, &message),
                 state: EntryState::Waiting,
             });
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kernpost_codecs::EndpointId;
+use kernpost_codecs::frame::LONGEST_BODY;
 use kernpost_codecs::part::{Entry, Part};
 
 use super::spool::{EntryState, Head, Queue, RecordId};
@@ -53,9 +54,9 @@ impl Loaded {
         Self { head, part, steps, failures: 0, redelivered }
     }
 
-    /// Bytes it holds in memory, about.
+    /// Bytes it holds in memory, about and at most: a payload in a file of its own is not there.
     pub fn bytes(&self) -> u64 {
-        self.head.entries.iter().map(|entry| entry.cost).sum()
+        self.head.entries.iter().map(|entry| entry.cost.min(LONGEST_BODY as u64)).sum()
     }
 
     pub fn positions(&self, wanted: Step) -> impl Iterator<Item = usize> + '_ {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kernpost_codecs::part::LONGEST_INLINE_PAYLOAD;
 use kernpost_codecs::{Class, Code, Digest, EndpointId, MessageId, Outcome, UnixMs};
 
 /// Names a record: entries of one part that are in custody together. Grows with every record, is never used again.
@@ -67,10 +68,18 @@ pub struct HeadEntry {
     pub expires: UnixMs,
     /// The message's case; at most 32 bytes. Personal.
     pub case: Option<Arc<[u8]>>,
-    /// Bytes of credit it occupies: statement, payload and 256 (WIRE 7.1).
+    /// Bytes it occupies: statement, payload and 256 (WIRE 7.1), wherever the payload lies.
     pub cost: u64,
     /// What became of it.
     pub state: EntryState,
+}
+
+impl HeadEntry {
+    /// Whether its payload may lie in a file of its own. True for some whose payload does not, never false for one whose payload
+    /// does.
+    pub fn may_be_large(&self) -> bool {
+        self.cost > LONGEST_INLINE_PAYLOAD as u64
+    }
 }
 
 /// The index of one record.

@@ -31,6 +31,12 @@ pub struct CustodyStats {
     pub asks_answered: u64,
     /// Records that could not be read.
     pub damaged: u64,
+    /// Large payloads taken in whole.
+    pub payloads_taken: u64,
+    /// Large payloads on their way in (gauge).
+    pub payloads_arriving: u64,
+    /// Large payloads on their way to recipients (gauge).
+    pub payloads_sending: u64,
     /// Queues that hold something (gauge).
     pub queues: u64,
     /// Entries under way (gauge).

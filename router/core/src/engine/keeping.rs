@@ -34,7 +34,7 @@ impl CustodyView {
 
     /// Whether this entry may go to custody.
     pub fn may_keep(&self, entry: &Entry, message: &MessageRef<'_>) -> bool {
-        self.worker.is_some() && message.custody_allowed && !entry.hop.detached && !entry.hop.ask
+        self.worker.is_some() && message.custody_allowed && !entry.hop.ask
     }
 
     pub fn takes(&self) -> bool {

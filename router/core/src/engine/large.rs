@@ -109,6 +109,9 @@ impl Engine {
         let (shares, state) = (self.shares(class), self.links.get_mut(&target));
         let verdict = state.zip(shares).map(|(state, shares)| ask(state, class, origin.link, &entry, &shares));
         match verdict {
+            None | Some(Verdict::Wait | Verdict::Busy) if entry.custody && self.custody.takes() => {
+                self.hand_to_custody(now, onward, vec![entry]);
+            }
             None => self.settle_gone(origin, &entry.recipient),
             Some(Verdict::Wait | Verdict::Busy) => self.settle_busy(origin, entry.recipient),
             Some(Verdict::Send) => {

@@ -1,13 +1,13 @@
 //! How does an exported message become files? A new folder that only its owner can read, and no file that is there is overwritten.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::operators::pages::ExportPage;
+use crate::operators::pages::{ExportPage, PayloadPage};
 
 /// Makes the folder; one that is there must be empty of what is to be written.
 pub(super) fn make_folder(folder: &Path) -> anyhow::Result<()> {
@@ -26,19 +26,36 @@ pub(super) fn write(folder: &Path, page: &ExportPage) -> anyhow::Result<Vec<Path
     let mut written = Vec::new();
     for (name, content) in files.into_iter().chain(proofs) {
         let Some(content) = content else { continue };
-        let path = folder.join(name);
-        let bytes = hex::decode(content).context("the router's answer")?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("{}", path.display()))?;
-        file.write_all(&bytes)?;
+        let (path, mut file) = make_file(folder, &name)?;
+        file.write_all(&hex::decode(content).context(ANSWER)?)?;
         written.push(path);
     }
     Ok(written)
 }
+
+/// Writes a large payload, piece by piece from these offsets on; the path written.
+pub(super) fn write_payload(
+    folder: &Path,
+    mut ask: impl FnMut(u64) -> anyhow::Result<PayloadPage>,
+) -> anyhow::Result<PathBuf> {
+    let (path, mut file) = make_file(folder, "payload")?;
+    let mut next = Some(0);
+    while let Some(offset) = next {
+        let page = ask(offset)?;
+        file.write_all(&hex::decode(page.bytes_hex).context(ANSWER)?)?;
+        next = page.next;
+    }
+    Ok(path)
+}
+
+fn make_file(folder: &Path, name: &str) -> anyhow::Result<(PathBuf, File)> {
+    let path = folder.join(name);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    Ok((path.clone(), file.with_context(|| format!("{}", path.display()))?))
+}
+
+const ANSWER: &str = "the router's answer";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
@@ -55,6 +72,7 @@ mod tests {
             message: "de/portal:019a0000-0000-7000-8000-000000000001".parse().unwrap(),
             statement_hex: "a1".to_owned(),
             payload_hex: None,
+            payload_apart: None,
             message_proofs_hex: vec!["b2".to_owned()],
             proof_file_hex: Some("c3".to_owned()),
         };
