@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 mod algorithms;
+mod bulk_custody;
 mod compile;
 mod custody;
 mod custody_drain;
@@ -38,7 +39,7 @@ mod wire_overhead;
 pub use fuzz_smoke::replay as replay_fuzz_corpora;
 
 /// Every measure, in the order `--list` shows.
-const ALL: [&Measure; 27] = [
+const ALL: [&Measure; 28] = [
     &demo::MEASURE,
     &explain::MEASURE,
     &lookup::MEASURE,
@@ -63,6 +64,7 @@ const ALL: [&Measure; 27] = [
     &custody_restart::MEASURE,
     &custody_memory::MEASURE,
     &custody_kill::MEASURE,
+    &bulk_custody::MEASURE,
     &simulate::SEEDS,
     &simulate::MUTANTS,
     &disk_faults::MEASURE,

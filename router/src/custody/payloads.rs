@@ -187,9 +187,9 @@ impl Outgoing {
     fn send(self, store: &PayloadStore) {
         match self.read_all(store) {
             Ok(()) => {}
-            Err(fault @ PayloadFault::UnknownMaster { .. }) => tracing::error!(%fault, "a large payload is not sent"),
-            Err(fault) => {
-                tracing::error!(%fault, payload = %self.leaf, "alarm: a large payload of the spool cannot be read");
+            Err(error @ PayloadFault::UnknownMaster { .. }) => tracing::error!(%error, "a large payload is not sent"),
+            Err(error) => {
+                tracing::error!(%error, leaf = %self.leaf, "alarm: a large payload of the spool cannot be read");
                 store.set_aside(self.leaf);
                 // Told before the stream is reset, so that custody knows why the attempt ends.
                 let _ = self.events.send(PayloadEvent::Unreadable { label: self.label });

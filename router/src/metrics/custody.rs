@@ -23,6 +23,9 @@ pub(super) fn custody(page: &mut Page, snapshot: &CustodySnapshot) {
     page.add(&f::CUSTODY_PRESSURE, &[], f64::from(stats.pressure) / 100.0);
     page.count(&f::CUSTODY_QUEUES, &[], stats.queues);
     page.count(&f::CUSTODY_FLYING, &[], stats.flying);
+    page.count(&f::CUSTODY_LARGE, &["received"], stats.payloads_arriving);
+    page.count(&f::CUSTODY_LARGE, &["sent"], stats.payloads_sending);
+    page.count(&f::CUSTODY_LARGE_TAKEN, &[], stats.payloads_taken);
     page.count(&f::CUSTODY_MEMORY, &[], stats.loaded_bytes);
     for (result, count) in [("repeat", stats.repeats), ("refused", stats.refused), ("not_kept", stats.not_kept)] {
         page.count(&f::CUSTODY_HANDED, &[result], count);

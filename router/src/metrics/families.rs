@@ -63,6 +63,8 @@ families! {
     CUSTODY_PRESSURE: Gauge "custody_pressure_ratio" [] "How much less is taken than could be, 0 to 1; 1: nothing is taken.";
     CUSTODY_QUEUES: Gauge "custody_queues" [] "Queues that hold something.";
     CUSTODY_FLYING: Gauge "custody_in_flight_entries" [] "Entries on their way out of custody.";
+    CUSTODY_LARGE: Gauge "custody_large_payloads" ["direction"] "Large payloads on their way into custody, received, and out of it, sent.";
+    CUSTODY_LARGE_TAKEN: Counter "custody_large_payloads_taken_total" [] "Large payloads that came in whole.";
     CUSTODY_MEMORY: Gauge "custody_window_bytes" [] "Bytes of records in memory.";
     CUSTODY_HANDED: Counter "custody_handed_over_total" ["result"] "Messages handed over to custody that it did not take: repeat, refused, not_kept.";
     CUSTODY_ATTEMPTS: Counter "custody_attempts_total" ["result"] "Attempts to deliver: all, busy, undecided.";
