@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use kernpost_codecs::EndpointId;
 use kernpost_codecs::credit::LARGEST_ENTRY_COST;
-use kernpost_codecs::{EndpointId, Party};
 use kernpost_routing_table::Table;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
@@ -22,7 +22,7 @@ use super::sockets::Sockets;
 use super::status::Status;
 use super::tls::{TlsError, client_config};
 use super::{Client, Delivery};
-use crate::core::{Core, CoreConfig, DirectoryFrom, EndpointSetup, FinalOutcome, Limits, LinkSetup, Recovered};
+use crate::core::{Core, CoreConfig, DirectoryFrom, EndpointSetup, Limits, LinkSetup, Recovered};
 use crate::journal::{DiskJournal, Journal, JournalError, JournalThreads, MemoryJournal, SentLog, SharedJournal};
 use crate::outbox_store::{OutboxError, OutboxStore, StoreThreads, Stored};
 
@@ -268,14 +268,7 @@ fn recovered(store: &OutboxStore, endpoints: &[EndpointConfig]) -> Result<Vec<Re
     let ours = |stored: &Stored| endpoints.iter().any(|entry| entry.id == stored.sender);
     let open = store.open_messages()?.into_iter().filter(ours);
     Ok(open
-        .map(|stored| {
-            let custody = stored.outcome.filter(|outcome| outcome.outcome == FinalOutcome::Custody);
-            let custody = custody.and_then(|outcome| match outcome.issuer {
-                Some(Party::Router(router)) => Some(router),
-                _ => None,
-            });
-            Recovered { statement: stored.statement, file: stored.file, custody }
-        })
+        .map(|stored| Recovered { statement: stored.statement, file: stored.file, stage: stored.outcome.map(Box::new) })
         .collect())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use kernpost_codecs::statement::MessageRef;
-use kernpost_codecs::{Code, EndpointId, MessageId, RouterId};
+use kernpost_codecs::{Code, EndpointId, MessageId, Party, RouterId};
 
 use super::outbox::{CaseChange, Custody, Report, Slot, Stage};
 use super::outgoing::{FinalOutcome, SendError, SendOutcome, Ticket};
@@ -106,8 +106,14 @@ impl Core {
             return Err(SendError::IdInUse(slot.id));
         }
         self.dirty = true;
-        let custody =
-            recovered.custody.map(|id| Custody { router: self.routers.binary_search(&id).ok(), id, proof: None });
+        let (mut custody, mut damaged) = (None, None);
+        match recovered.stage.map(|stage| (stage.outcome, stage.issuer, stage.proof)) {
+            Some((FinalOutcome::Custody, Some(Party::Router(id)), _)) => {
+                custody = Some(Custody { router: self.routers.binary_search(&id).ok(), id, proof: None });
+            }
+            Some((FinalOutcome::Damaged, _, proof)) => damaged = proof,
+            _ => {}
+        }
         self.ledger.recovered += 1;
         self.ledger.open += 1;
         self.ledger.in_custody += u64::from(custody.is_some());
@@ -118,6 +124,7 @@ impl Core {
             parked: true,
             payload_here,
             custody,
+            damaged,
             ask: true,
             may_have_arrived: true,
             timed_out: true,

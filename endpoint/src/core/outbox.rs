@@ -430,6 +430,11 @@ impl Outbox {
         if slot.inquiry && code == Code::UNKNOWN_MESSAGE {
             return self.finish_undecided(now, ledger, ticket);
         }
+        if code == Code::UNKNOWN_MESSAGE
+            && let Some(proof) = slot.last_word(now)
+        {
+            return self.finish_proven(now, ledger, ticket, proof, false);
+        }
         if slot.custody.is_some() {
             self.on_custody_settled(now, ledger, ticket, router, code);
         } else {

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use kernpost_codecs::digest::Digest;
-use kernpost_codecs::{EndpointId, MessageId, RouterId, UnixMs};
+use kernpost_codecs::{EndpointId, MessageId, UnixMs};
 
 use super::large::PayloadFile;
 use super::outgoing::{FinalOutcome, SendError, SendOutcome, Ticket};
@@ -117,8 +117,8 @@ pub struct Recovered {
     pub statement: Bytes,
     /// The file with its payload, if it came from one.
     pub file: Option<PayloadFile>,
-    /// The router that has it in custody, by its verified receipt.
-    pub custody: Option<RouterId>,
+    /// How it stood last: in custody, or sent again because its copy there was damaged.
+    pub stage: Option<Box<SendOutcome>>,
 }
 
 /// What is remembered of a message that ended.

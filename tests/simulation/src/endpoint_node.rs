@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::{EndpointId, FrameDecoder, LaneKind, LinkIdentity, MessageId, RouterId};
 use kernpost_endpoint::core::{
-    AcceptRecord, Accepted, Core, CoreConfig, DeliveryId, DirectoryFrom, Earlier, EndpointSetup, Event, FinalOutcome,
+    AcceptRecord, Accepted, Core, CoreConfig, DeliveryId, DirectoryFrom, Earlier, EndpointSetup, Event,
     Found, JournalRecord, Limits, Lookup, Now, OutcomeRecord, Output, Place, Recovered, SendOutcome, SessionId,
     StoreOrder, Stream as CoreStream, Ticket,
 };
@@ -60,7 +60,8 @@ pub struct Disk {
 pub struct Kept {
     pub statement: Bytes,
     pub payload: Bytes,
-    pub custody: Option<RouterId>,
+    /// The last stage.
+    pub stage: Option<Box<SendOutcome>>,
     pub outcome: Option<SendOutcome>,
 }
 
@@ -132,7 +133,7 @@ impl EndpointNode {
     /// What a process finds in its outbox when it starts.
     pub fn recover(&mut self, now: Now) -> Vec<Effect> {
         for kept in self.disk.outbox.values().filter(|kept| kept.outcome.is_none()) {
-            let recovered = Recovered { statement: kept.statement.clone(), file: None, custody: kept.custody.clone() };
+            let recovered = Recovered { statement: kept.statement.clone(), file: None, stage: kept.stage.clone() };
             self.core.handle_recovered(now, recovered).expect("a message of this process, once");
         }
         self.effects(now)
@@ -160,7 +161,7 @@ impl EndpointNode {
 
     fn keep(&mut self, record: &AcceptRecord) {
         let (statement, payload) = (record.statement.clone(), record.payload.clone());
-        let kept = Kept { statement, payload, custody: None, outcome: None };
+        let kept = Kept { statement, payload, stage: None, outcome: None };
         self.disk.outbox.insert(record.message, kept);
     }
 
@@ -168,14 +169,7 @@ impl EndpointNode {
         let Some(kept) = self.disk.outbox.get_mut(&record.outcome.id) else { return };
         match record.place {
             Place::Final => kept.outcome = Some(record.outcome),
-            Place::Stage => {
-                kept.custody = match record.outcome.issuer {
-                    Some(kernpost_codecs::Party::Router(id)) if record.outcome.outcome == FinalOutcome::Custody => {
-                        Some(id)
-                    }
-                    _ => None,
-                };
-            }
+            Place::Stage => kept.stage = Some(Box::new(record.outcome)),
             Place::Contradiction => {}
         }
     }

@@ -85,7 +85,7 @@ impl Outbox {
         let in_flight = slot.stage == Stage::InFlight;
         let (destination, class) = (slot.destination.clone(), slot.class);
         slot.avoid = router;
-        if slot.damaged.is_some_and(|before| time <= before) {
+        if slot.damaged.as_ref().is_some_and(|before| time <= before.parsed.time) {
             // The answer to an ask, or a repeated late receipt.
             if in_flight {
                 slot.ask = slot.custody.is_some();
@@ -95,7 +95,7 @@ impl Outbox {
                 self.release(released);
             }
         } else {
-            slot.damaged = Some(time);
+            slot.damaged = Some(proof.clone());
             slot.may_have_arrived = true;
             self.report(ticket, Place::Stage, FinalOutcome::Damaged, Some(proof), recorded);
             self.send_again(now, ledger, ticket);

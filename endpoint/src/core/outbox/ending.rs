@@ -53,7 +53,10 @@ impl Outbox {
                 self.leave_case(ticket);
                 self.give_up_at(ticket, now.after_ms(closes.ms_since(now.wall).max(1)));
             } else {
-                self.finish_undecided(now, ledger, ticket);
+                match slot.last_word(now) {
+                    Some(proof) => self.finish_proven(now, ledger, ticket, proof, false),
+                    None => self.finish_undecided(now, ledger, ticket),
+                }
             };
         }
         if let Some(held_us) = slot.case.as_ref().and_then(|case| self.cases.held_us(case)) {

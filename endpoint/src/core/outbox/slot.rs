@@ -108,8 +108,8 @@ pub(crate) struct Slot {
     pub payload_here: bool,
     /// Asks since it came into custody or timed out: the exponent of their waits.
     pub patience: u32,
-    /// The time of the last *damaged* receipt that was acted upon.
-    pub damaged: Option<UnixMs>,
+    /// The last receipt *damaged* that was acted upon.
+    pub damaged: Option<ReceiptProof>,
     /// Only an answer is wanted: never sent, and ended by the first answer.
     pub inquiry: bool,
     pub expires: UnixMs,
@@ -178,6 +178,12 @@ impl Slot {
     pub fn due(&self) -> UnixMs {
         let holds_up = self.case.is_some() && self.custody.is_none();
         if holds_up { self.expires.plus_ms(2 * SKEW_MS) } else { self.closes() }
+    }
+
+    /// A receipt *damaged* that nothing can follow any more: it is in nobody's custody, and nobody may deliver it now (WIRE 10.3).
+    pub fn last_word(&self, now: Now) -> Option<ReceiptProof> {
+        let over = now.wall >= self.expires.plus_ms(2 * SKEW_MS);
+        self.damaged.clone().filter(|_| over && self.custody.is_none() && !self.inquiry)
     }
 
     /// What the code of a settlement says about earlier and later attempts (WIRE 8.5, 10.1, 10.3).

@@ -142,6 +142,54 @@ fn a_damaged_copy_of_an_expired_message_is_its_end() {
     assert_eq!(script.end(), FinalOutcome::Damaged);
 }
 
+/// Sent again after damage, but no longer taken before it expired; then asked for, also by another process.
+fn damaged_and_expired(restart: bool) -> Script {
+    let mut script = Script::new(true);
+    let outgoing = Outgoing { lifetime_s: 10, ..script.outgoing(1) };
+    script.send_this(&outgoing);
+    let first = script.next();
+    script.receipt(&first, Outcome::Custody);
+    script.late(&first.statement, Outcome::Damaged, 0);
+    let again = script.next();
+    script.settle(&again, Code::NOT_ATTACHED);
+    if restart {
+        script.restart();
+    }
+    script
+}
+
+#[test]
+fn damage_is_the_end_of_a_message_that_expired_before_it_could_be_sent_again() {
+    for restart in [false, true] {
+        let mut script = damaged_and_expired(restart);
+        for seconds in 0..600 {
+            while let Some(seen) = script.seen.pop_front() {
+                let refusal = if seconds < 10 { Code::NOT_ATTACHED } else { Code::EXPIRED };
+                script.settle(&seen, if seen.ask { Code::UNKNOWN_MESSAGE } else { refusal });
+            }
+            // Until then a router may have it again, whose receipt was lost.
+            assert!(script.ended.is_empty() || seconds >= 130, "ended after {seconds} s");
+            script.pass(1_000);
+        }
+        assert_eq!(script.end(), FinalOutcome::Damaged);
+        assert!(script.ended[0].proof.is_some());
+        assert!(script.core.ledger().balances());
+    }
+}
+
+#[test]
+fn a_message_that_is_closed_without_an_answer_after_damage_ended_damaged() {
+    for restart in [false, true] {
+        let mut script = damaged_and_expired(restart);
+        script.disconnect(0);
+        script.disconnect(1);
+        script.pass(30 * 86_400_000);
+        assert!(script.ended.is_empty());
+        script.pass(60_000);
+        assert_eq!(script.end(), FinalOutcome::Damaged);
+    }
+}
+
 #[test]
 fn what_a_lost_router_had_in_custody_is_sent_again() {
     let mut script = Script::new(true);

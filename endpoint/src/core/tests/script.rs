@@ -188,15 +188,11 @@ impl Script {
         self.sessions = [None; 2];
         self.seen.clear();
         for kept in self.disk.values() {
-            let custody = match &kept.outcome {
-                Some((Place::Stage, outcome)) if outcome.outcome == FinalOutcome::Custody => match &outcome.issuer {
-                    Some(Party::Router(router)) => Some(router.clone()),
-                    _ => None,
-                },
+            let stage = match &kept.outcome {
                 Some((Place::Final, _)) => continue,
-                _ => None,
+                stage => stage.as_ref().map(|(_, outcome)| Box::new(outcome.clone())),
             };
-            let recovered = Recovered { statement: kept.accept.statement.clone(), file: None, custody };
+            let recovered = Recovered { statement: kept.accept.statement.clone(), file: None, stage };
             self.core.handle_recovered(self.now, recovered).unwrap();
         }
         self.connect(0);
