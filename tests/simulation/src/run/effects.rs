@@ -1,0 +1,88 @@
+//! What do routers and endpoints cause in the world around them?
+
+use kernpost_codecs::UnixMs;
+use rand::Rng;
+
+use super::{FSYNC_US, Simulation};
+use crate::endpoint_node::Effect as EndpointEffect;
+use crate::network::{Event, Node, Stream};
+use crate::router_node::Effect as RouterEffect;
+
+impl Simulation {
+    pub(super) fn apply_router(&mut self, at: usize, effects: Vec<RouterEffect>) -> Result<(), String> {
+        for effect in effects {
+            match effect {
+                RouterEffect::Send { connection, stream, bytes } => {
+                    self.network.send(connection, Node::Router(at), stream, bytes);
+                }
+                // A link that a newer one replaces is closed on purpose; anything else is a fault of ours.
+                RouterEffect::Close { why, connection } if why.contains("superseded") || why.contains("revoked") => {
+                    self.network.break_connection(connection);
+                }
+                RouterEffect::Close { why, .. } => return Err(format!("router {at} closed a link: {why}")),
+                RouterEffect::Wrong(what) => return Err(what),
+                RouterEffect::Spool => {
+                    let incarnation = self.routers[at].as_ref().map_or(0, |router| router.incarnation);
+                    let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
+                    self.network.after(after, Event::Spooled { at, incarnation });
+                }
+                RouterEffect::Alarm(alarm) => self.on_alarm(at, &alarm),
+            }
+        }
+        if let Some(router) = &self.routers[at]
+            && let Some(deadline) = router.deadline()
+        {
+            let incarnation = router.incarnation;
+            self.wake(Node::Router(at), deadline, incarnation);
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_endpoint(&mut self, at: usize, effects: Vec<EndpointEffect>) -> Result<(), String> {
+        for effect in effects {
+            match effect {
+                EndpointEffect::Send { connection, stream, bytes } => {
+                    self.network.send(connection, Node::Endpoint(at), stream, bytes);
+                    if stream != Stream::Control {
+                        let after = self.network.rng.random_range(1..500);
+                        self.network.after(after, Event::Writable { connection, at: Node::Endpoint(at), stream });
+                    }
+                }
+                EndpointEffect::Close { why, .. } => return Err(format!("endpoint {at} closed a link: {why}")),
+                EndpointEffect::Journal(delivery) => {
+                    let incarnation = self.endpoints[at].incarnation;
+                    let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
+                    self.network.after(after, Event::Journalled { at, incarnation, delivery });
+                }
+                EndpointEffect::Store(number) => {
+                    let incarnation = self.endpoints[at].incarnation;
+                    let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
+                    self.network.after(after, Event::Stored { at, incarnation, number });
+                }
+                EndpointEffect::Accepted(id) => {
+                    self.facts.note(id, self.network.now_us, "taken by the outbox".to_owned());
+                    let expires = self.expiry.get(&id).copied().unwrap_or(UnixMs(u64::MAX));
+                    self.facts.accepted(id, expires);
+                }
+                EndpointEffect::NotAccepted(why) => return Err(format!("the outbox refused a message: {why}")),
+                EndpointEffect::Stage(outcome) => self.on_stage(&outcome)?,
+                EndpointEffect::OrderEnded(case) => self.facts.order_ended(case),
+                EndpointEffect::Deliver(delivery) => self.on_delivery(at, &delivery)?,
+                EndpointEffect::Finished(_, outcome) => {
+                    let what = format!("ended {} {} by {:?}", outcome.outcome.name(), outcome.code, outcome.issuer);
+                    self.facts.note(outcome.id, self.network.now_us, what);
+                    let sender = self.endpoints[at].id.clone();
+                    self.facts.finished(&outcome, &sender, &self.endpoints)?;
+                }
+                EndpointEffect::InvalidReceipt(why) => return Err(format!("an honest receipt did not verify: {why}")),
+            }
+        }
+        if !self.down[at]
+            && let Some(deadline) = self.endpoints[at].core.poll_deadline()
+        {
+            let incarnation = self.endpoints[at].incarnation;
+            self.wake(Node::Endpoint(at), deadline, incarnation);
+        }
+        Ok(())
+    }
+}
