@@ -443,9 +443,11 @@ impl Outbox {
             }
             let asked = slot.ask;
             slot.learn(now, code);
-            let at_once = slot.setbacks <= 2 && (slot.avoid.is_some() || code == Code::UNKNOWN_MESSAGE);
+            // Whoever was asked just now is there to take it.
+            let goes_again = asked && !slot.ask && code == Code::UNKNOWN_MESSAGE;
+            let at_once = goes_again || (slot.setbacks <= 2 && slot.avoid.is_some());
             // Patience is for asks that follow asks: after an attempt of the message itself there may be news at once.
-            let patient_ms = if slot.timed_out && asked && slot.ask { slot.patience_ms(&self.limits) } else { 0 };
+            let patient_ms = if asked && slot.ask { slot.wait_ms(&self.limits, code) } else { 0 };
             let until_us = if at_once { now.mono_us } else { now.after_ms(wait_ms.max(patient_ms)) };
             self.rest(ticket, until_us);
         }

@@ -212,6 +212,17 @@ impl Slot {
         wait.min(limits.custody_ask_longest_ms)
     }
 
+    /// The least wait after a settlement without receipt, ms: none while it is open. One that is only followed comes again soon
+    /// when there was merely no room, which says nothing of the chances to learn more; else with patience.
+    pub fn wait_ms(&mut self, limits: &Limits, code: Code) -> u64 {
+        match code {
+            _ if !self.timed_out => 0,
+            Code::BUSY if self.setbacks <= 2 => 0,
+            Code::BUSY => limits.custody_ask_first_ms,
+            _ => self.patience_ms(limits),
+        }
+    }
+
     /// The only router through which it may go: the one that has it in custody, as long as that can be reached, or the one
     /// that has an earlier message of its case. `Some(None)`: none that is known here.
     pub fn bound_to(&self, cases: &Cases, reach: Option<&BTreeSet<usize>>) -> Option<Option<usize>> {

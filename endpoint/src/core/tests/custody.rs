@@ -2,7 +2,7 @@
 
 use kernpost_codecs::{Code, Outcome};
 
-use super::script::Script;
+use super::script::{Script, Seen};
 use crate::core::*;
 
 #[test]
@@ -266,6 +266,53 @@ fn an_undecided_message_is_followed_after_its_timeout_when_it_is_durable() {
     script.receipt(&ask, Outcome::Delivered);
     assert_eq!(script.end(), FinalOutcome::Delivered);
     assert!(script.core.ledger().balances());
+}
+
+/// Asked for in vain for hours after its timeout, and now on its way to be asked for once more.
+fn asked_for_long() -> (Script, Seen) {
+    let mut script = Script::new(true);
+    script.send(1);
+    script.next();
+    for _ in 0..600 {
+        script.pass(60_000);
+        for seen in std::mem::take(&mut script.seen) {
+            script.settle(&seen, Code::UNDECIDED_LINK_LOST);
+        }
+    }
+    while script.seen.is_empty() {
+        script.pass(1_000);
+    }
+    let ask = script.next();
+    assert!(ask.ask);
+    (script, ask)
+}
+
+#[test]
+fn what_the_recipient_denies_is_sent_again_at_once_however_long_it_was_asked_for() {
+    let (mut script, ask) = asked_for_long();
+    script.settle(&ask, Code::UNKNOWN_MESSAGE);
+    script.pass(1);
+    let again = script.next();
+    assert!(again.redelivered && !again.ask);
+    script.settle(&again, Code::UNDECIDED_LINK_LOST);
+    script.pass(6_000);
+    let ask = script.next();
+    script.settle(&ask, Code::UNDECIDED_LINK_LOST);
+    script.pass(600_000);
+    assert!(script.seen.is_empty(), "then it is patient again");
+}
+
+#[test]
+fn a_question_there_was_no_room_for_is_asked_again_soon_however_long_it_was_asked_before() {
+    let (mut script, mut ask) = asked_for_long();
+    for _ in 0..20 {
+        script.settle(&ask, Code::BUSY);
+        script.pass(31_000);
+        ask = script.next();
+        assert!(ask.ask && script.seen.is_empty(), "once in a while");
+    }
+    script.receipt(&ask, Outcome::Delivered);
+    assert_eq!(script.end(), FinalOutcome::Delivered);
 }
 
 #[test]
