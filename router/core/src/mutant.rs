@@ -26,8 +26,8 @@ pub enum Mutant {
     CaseOrderIgnored,
     /// Messages of a case overtake what waits in custody.
     BacklogIgnored,
-    /// A window forgets that something was kept while it was being read.
-    MissedWhileReading,
+    /// A recipient signs *delivered* before its journal is durable.
+    ReceiptBeforeJournal,
     /// What cannot be read back goes aside without telling its sender.
     DamageSilent,
     /// A receipt *expired* is issued as soon as the message expires.
@@ -56,7 +56,7 @@ impl Mutant {
         Self::EraseWhenSent,
         Self::CaseOrderIgnored,
         Self::BacklogIgnored,
-        Self::MissedWhileReading,
+        Self::ReceiptBeforeJournal,
         Self::DamageSilent,
         Self::ExpireWithoutGrace,
         Self::RedeliveredForgotten,

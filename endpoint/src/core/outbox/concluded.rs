@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use kernpost_codecs::{MessageId, Outcome};
+use kernpost_router_core::mutant::{self, Mutant};
 
 use crate::core::outgoing::FinalOutcome;
 use crate::core::store::Concluded;
@@ -29,7 +30,8 @@ impl Concluded {
             (_, FinalOutcome::Custody) => Precedence::Nothing,
             _ if same => Precedence::Nothing,
             (before, new) if before.is_by_recipient() && new.is_by_recipient() => Precedence::Contradicts,
-            (before, _) if before.is_by_recipient() => Precedence::Nothing,
+            (before, _) if before.is_by_recipient() && !mutant::is(Mutant::PrecedenceIgnored) => Precedence::Nothing,
+            (before, _) if before.is_by_recipient() => Precedence::Replaces,
             (_, new) if new.is_by_recipient() => Precedence::Replaces,
             (FinalOutcome::Refused | FinalOutcome::Undecided | FinalOutcome::Custody, _) => Precedence::Replaces,
             _ => Precedence::Nothing,

@@ -5,6 +5,7 @@
 //! longer stands: its copy was damaged, it is marked lost, or it denies having had it.
 
 use kernpost_codecs::{Outcome, Party, RouterId};
+use kernpost_router_core::mutant::{self, Mutant};
 
 use super::*;
 use crate::core::proof::ReceiptProof;
@@ -27,7 +28,9 @@ impl Outbox {
         slot.last_code = Code(proof.parsed.code);
         let ends = slot.inquiry || slot.cannot_follow(now, proof.parsed.outcome, self.stored);
         match proof.parsed.outcome {
-            Outcome::Custody if !ends => self.on_custody(now, ledger, ticket, proof, router),
+            Outcome::Custody if !ends && !mutant::is(Mutant::CustodyIsFinal) => {
+                self.on_custody(now, ledger, ticket, proof, router)
+            }
             Outcome::Damaged if !ends => self.on_damaged(now, ledger, ticket, proof, router, recorded),
             _ => self.finish_proven(now, ledger, ticket, proof, recorded),
         }
