@@ -27,6 +27,8 @@ pub struct Facts {
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Receipts *custody* that arrived.
     pub custodies: u64,
+    /// Which router signed *custody* of a message last.
+    pub in_custody: BTreeMap<MessageId, usize>,
     /// (recipient, message) → how often.
     handed_over: BTreeMap<(EndpointId, MessageId), u64>,
     /// Sending order of each case, and the order of first hand-over at each recipient.
@@ -114,6 +116,13 @@ impl Facts {
             self.accepted_and_finished += usize::from(self.accepted.contains_key(&id));
             *self.outcomes.entry(outcome.outcome.name()).or_insert(0) += 1;
         }
+        if outcome.outcome == FinalOutcome::Custody {
+            return Err(format!("{id} was closed while it was in custody"));
+        }
+        let signed = !matches!(outcome.outcome, FinalOutcome::Refused | FinalOutcome::Undecided);
+        if signed && outcome.proof.is_none() {
+            return Err(format!("{id} ended {} without a receipt that proves it", outcome.outcome.name()));
+        }
         let expires = self.accepted.get(&id).copied();
         let key = (sender.clone(), id);
         // Two endpoints may be responsible, one after the other; each answers for its own journal.
@@ -141,6 +150,16 @@ impl Facts {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A message that ended has another outcome now: by the recipient's word, in place of a router's or of none (WIRE 10.6).
+    pub fn revised(&mut self, id: MessageId, before: FinalOutcome, now: FinalOutcome) -> Result<(), String> {
+        let unsigned = matches!(before, FinalOutcome::Refused | FinalOutcome::Undecided);
+        if before.is_by_recipient() || !(unsigned || now.is_by_recipient()) {
+            return Err(format!("{id} was {} and was made {}", before.name(), now.name()));
+        }
+        self.finished.insert(id, now);
+        Ok(())
     }
 
     /// An application is about to see a message.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kernpost_codecs::{EndpointId, FrameDecoder, LaneKind, LinkIdentity, MessageId, RouterId};
 use kernpost_endpoint::core::{
-    AcceptRecord, Accepted, Core, CoreConfig, DeliveryId, DirectoryFrom, Earlier, EndpointSetup, Event,
+    AcceptRecord, Accepted, Core, CoreConfig, DeliveryId, DirectoryFrom, Earlier, EndpointSetup, Event, FinalOutcome,
     Found, JournalRecord, Limits, Lookup, Now, OutcomeRecord, Output, Place, Recovered, SendOutcome, SessionId,
     StoreOrder, Stream as CoreStream, Ticket,
 };
@@ -36,6 +36,12 @@ pub enum Effect {
     Stage(Box<SendOutcome>),
     /// The order of a case is no longer promised.
     OrderEnded(Vec<u8>),
+    /// The outcome of a message that ended is another one now.
+    Revised {
+        message: MessageId,
+        before: FinalOutcome,
+        now: FinalOutcome,
+    },
     Deliver(Box<kernpost_endpoint::core::Delivery>),
     Finished(Ticket, Box<SendOutcome>),
     InvalidReceipt(String),
@@ -264,7 +270,9 @@ impl EndpointNode {
     pub fn journalled(&mut self, now: Now, delivery: DeliveryId) -> Vec<Effect> {
         if let Some(record) = self.pending.remove(&delivery) {
             self.disk.journal.insert((record.sender, record.message), record.verdict);
-            self.core.handle_journalled(delivery, true);
+            if !mutant::is(Mutant::ReceiptBeforeJournal) {
+                self.core.handle_journalled(delivery, true);
+            }
         }
         self.effects(now)
     }
@@ -296,8 +304,12 @@ impl EndpointNode {
             }
             Output::Lookup(lookup) => self.core.handle_found(self.look_up(lookup)),
             Output::Journal(record) => {
-                effects.push(Effect::Journal(record.id));
-                self.pending.insert(record.id, record);
+                let id = record.id;
+                effects.push(Effect::Journal(id));
+                self.pending.insert(id, record);
+                if mutant::is(Mutant::ReceiptBeforeJournal) {
+                    self.core.handle_journalled(id, true);
+                }
             }
             Output::Sent { sender, message } => {
                 self.disk.sent.insert((sender, message));
@@ -310,6 +322,9 @@ impl EndpointNode {
             Output::NotAccepted { error, .. } => effects.push(Effect::NotAccepted(error.to_string())),
             Output::Stage { outcome, .. } => effects.push(Effect::Stage(outcome)),
             Output::Event(Event::CaseOrderEnded { case, .. }) => effects.push(Effect::OrderEnded(case.to_vec())),
+            Output::Event(Event::OutcomeRevised { message, before, now, .. }) => {
+                effects.push(Effect::Revised { message, before, now });
+            }
             // Nobody shares a journal here.
             Output::Release { .. } => {}
             Output::Event(_) | Output::Verify { .. } | Output::Resolved { .. } => {}

@@ -3,7 +3,7 @@
 //!
 //! Links are reliable and ordered per stream, as QUIC is, with a latency drawn for every frame, so that streams overtake each
 //! other; what fails is a whole link with everything on it, the way between two nodes for a while, or a process between any two
-//! steps. Disks of routers lose what was not fsynced, flip bits, fill and fail; clocks step. One endpoint plays the portal with a
+//! steps. Disks of routers lose what was not fsynced, flip bits, fill and fail; clocks step and drift. One endpoint plays the portal with a
 //! durable outbox, two play authorities that sometimes close for a night. After every step [`checks`] looks at the books; at the
 //! end faults stop and everything must settle within a bounded virtual time.
 
@@ -22,6 +22,7 @@ pub mod network;
 pub mod plan;
 pub mod router_node;
 pub mod run;
+pub mod trace;
 pub mod world;
 
 pub use plan::Plan;

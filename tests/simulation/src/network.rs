@@ -67,10 +67,8 @@ pub enum Event {
 /// What befalls a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFault {
-    /// A bit of a stored body.
-    FlipBody,
-    /// A bit of a stored index.
-    FlipHead,
+    /// A bit of a stored body, or of a stored index.
+    Flip,
     /// The next commit fails, and is not on the disk.
     CommitLost,
     /// The next commit fails, and is on the disk all the same.

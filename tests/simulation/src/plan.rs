@@ -136,7 +136,8 @@ const PAIRS: [(Node, Node); 4] = [
     (Node::Endpoint(2), Node::Router(0)),
 ];
 
-const NODES: [Node; 5] = [Node::Router(0), Node::Router(1), Node::Endpoint(0), Node::Endpoint(1), Node::Endpoint(2)];
+pub(super) const NODES: [Node; 5] =
+    [Node::Router(0), Node::Router(1), Node::Endpoint(0), Node::Endpoint(1), Node::Endpoint(2)];
 
 const FAULTS: [DiskFault; 5] =
-    [DiskFault::FlipBody, DiskFault::FlipHead, DiskFault::CommitLost, DiskFault::CommitUnclear, DiskFault::Full];
+    [DiskFault::Flip, DiskFault::Flip, DiskFault::CommitLost, DiskFault::CommitUnclear, DiskFault::Full];

@@ -208,7 +208,9 @@ impl RouterNode {
                     Wish::Alarm(alarm) => effects.push(Effect::Alarm(alarm)),
                 }
             }
-            if self.custody.begin() {
+            if self.custody.answer(now) {
+                idle = false;
+            } else if self.custody.begin() {
                 effects.push(Effect::Spool);
             }
             if idle {

@@ -10,14 +10,16 @@ mod settled;
 mod starts;
 mod steps;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kernpost_codecs::key::Algorithm;
 use kernpost_codecs::{Assurance, MessageId, RouterId, UnixMs};
 use kernpost_endpoint::core::{DeliveryId, Verdict};
 use kernpost_router_core::config::ClassCredit;
 use kernpost_router_core::mutant::{self, Mutant};
 use kernpost_routing_table::Table;
+use kernpost_spool::Space;
 use kernpost_spool::memory_store::SimDisk;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -25,8 +27,9 @@ use rand::{Rng, SeedableRng};
 use super::checks::Facts;
 use super::endpoint_node::{Disk, EndpointNode};
 use super::network::{Event, Network, Node};
-use super::plan::Plan;
+use super::plan::{NODES, Plan};
 use super::router_node::RouterNode;
+use super::trace::Trace;
 use crate::world::{World, link_identity};
 
 /// What came of it.
@@ -47,6 +50,8 @@ const PORTAL: usize = 0;
 const AUTHORITIES: [usize; 2] = [1, 2];
 const START_MS: u64 = 1_790_000_000_000;
 const FSYNC_US: u64 = 400;
+/// Clocks run at most so much too fast or too slow, millionths: 1.8 s an hour.
+const DRIFT: i64 = 500;
 
 /// An invariant that broke.
 #[derive(Debug, Clone)]
@@ -60,7 +65,13 @@ pub struct Finding {
 impl Finding {
     /// The last steps before it broke.
     pub fn trace(&self) -> String {
-        format!("{}\nlast steps:\n{}", self.what, self.steps.join("\n"))
+        let last = self.steps.len().saturating_sub(SHOWN);
+        format!("{}\nlast steps:\n{}", self.what, self.steps[last..].join("\n"))
+    }
+
+    /// All steps that are remembered.
+    pub fn long_trace(&self) -> String {
+        format!("{}\nsteps:\n{}", self.what, self.steps.join("\n"))
     }
 }
 
@@ -72,9 +83,7 @@ pub fn run(plan: Plan) -> Result<Report, Box<Finding>> {
     let mut simulation = Simulation::new(plan);
     simulation.go().map_err(|what| {
         let what = format!("seed {} at {} µs: {what}", plan.seed, simulation.network.now_us);
-        let shown = |(at_us, event): &(u64, Event)| format!("{at_us:>10} {}", describe(event));
-        let steps = simulation.trace.iter().map(shown).collect();
-        Box::new(Finding { plan, what, steps })
+        Box::new(Finding { plan, what, steps: simulation.trace.in_words() })
     })
 }
 
@@ -90,6 +99,13 @@ pub fn shrink(finding: Finding) -> Finding {
     }
 }
 
+/// What is known of a message that the portal sent.
+struct Sent {
+    expires: UnixMs,
+    /// The first of those who are responsible: whoever asks is answered by its journal, when it is there.
+    first: usize,
+}
+
 struct Simulation {
     plan: Plan,
     world: World,
@@ -100,22 +116,30 @@ struct Simulation {
     router_ids: [RouterId; 2],
     routers: Vec<Option<RouterNode>>,
     disks: [SimDisk; 2],
+    /// What bits are flipped in, on each. Never bodies and heads on one: where both of a record are gone nobody can be told, which
+    /// is promised to nobody (CUSTODY, what is not guaranteed).
+    flips: [Space; 2],
+    /// Those of which a bit was flipped.
+    damaged_disks: [bool; 2],
     credit: ClassCredit,
     endpoints: Vec<EndpointNode>,
     down: Vec<bool>,
     /// Wall clocks, by endpoint and router, ms off.
     offsets: BTreeMap<Node, i64>,
+    /// How much faster each runs than it should, millionths.
+    drifts: BTreeMap<Node, i64>,
     /// Which router the portal dials.
     portal_home: usize,
-    /// When what was sent expires.
-    expiry: BTreeMap<MessageId, UnixMs>,
+    sent: BTreeMap<MessageId, Sent>,
     facts: Facts,
     damaged: u64,
     next_message: u64,
     next_connection: u64,
     /// What an application has not answered yet; gone with its process.
     thinking: BTreeMap<(usize, u64, DeliveryId), (MessageId, Verdict)>,
-    trace: VecDeque<(u64, Event)>,
+    trace: Trace,
+    /// When the last write to each durable outbox is done: one thread writes, in order.
+    stored_us: [u64; 3],
     /// When it was last looked for messages that nobody has.
     looked_us: u64,
     /// When each node wakes by itself: one event each, the earliest that was asked for.
@@ -126,6 +150,8 @@ impl Simulation {
     fn new(plan: Plan) -> Self {
         let now = UnixMs(START_MS);
         let mut world = World::new(now);
+        // Most of the work is signing and verifying, and this is the cheapest.
+        world.algorithm = Algorithm::Ed25519;
         let router_ids = [world.router("r1"), world.router("r2")];
         let portal = world.endpoint("portal", "portal");
         let city = world.endpoint("city", "city");
@@ -143,6 +169,8 @@ impl Simulation {
         // Every other run has so little credit that what leaks of it is missed.
         let entries = if network.rng.random_bool(0.5) { 8 } else { 4_096 };
         let credit = ClassCredit { entries, bytes: 8 << 20 };
+        let flips = [(); 2].map(|()| if network.rng.random_bool(0.5) { Space::Records } else { Space::Heads });
+        let drifts = NODES.into_iter().map(|node| (node, network.rng.random_range(-DRIFT..=DRIFT))).collect();
         let disks = [SimDisk::new(plan.seed), SimDisk::new(plan.seed + 1)];
         for disk in &disks {
             disk.lie_about_fsync(mutant::is(Mutant::AcknowledgeBeforeFsync));
@@ -156,18 +184,22 @@ impl Simulation {
             router_ids,
             routers: vec![None, None],
             disks,
+            flips,
+            damaged_disks: [false; 2],
             credit,
             down: vec![false; endpoints.len()],
             endpoints,
             offsets: BTreeMap::new(),
+            drifts,
             portal_home: 0,
-            expiry: BTreeMap::new(),
+            sent: BTreeMap::new(),
             facts: Facts::default(),
             damaged: 0,
             next_message: 0,
             next_connection: 0,
             thinking: BTreeMap::new(),
-            trace: VecDeque::new(),
+            trace: Trace::default(),
+            stored_us: [0; 3],
             looked_us: 0,
             wakes: BTreeMap::new(),
         }
@@ -202,17 +234,14 @@ impl Simulation {
                 break;
             }
             steps += 1;
-            if self.trace.len() == TRACE {
-                self.trace.pop_front();
-            }
-            self.trace.push_back((self.network.now_us, event.clone()));
+            self.trace.push(self.network.now_us, &event);
             self.step(event)?;
             Facts::balanced(self.routers.iter().flatten(), self.endpoints.iter())?;
             if self.network.now_us > busy_us && self.next_message == self.plan.messages {
                 if self.is_settled() {
                     break;
                 }
-                self.close_what_nobody_has();
+                self.close_what_nobody_has()?;
             }
         }
         if let Some(open) = self.facts.first_open() {
@@ -230,6 +259,7 @@ impl Simulation {
             return Err(format!("not settled {} ms after the last fault: {}", self.plan.calm_ms, self.what_is_held()));
         }
         self.facts.in_order()?;
+        self.everything_taken_is_on_record()?;
         Ok(Report {
             steps,
             outcomes: self.facts.outcomes.clone(),
@@ -240,14 +270,5 @@ impl Simulation {
     }
 }
 
-/// Steps kept to be shown when something breaks.
-const TRACE: usize = 60;
-
-fn describe(event: &Event) -> String {
-    match event {
-        Event::Arrive { connection, to, stream, bytes } => {
-            format!("{} bytes on {stream:?} of {connection:?} to {to:?}", bytes.len())
-        }
-        other => format!("{other:?}"),
-    }
-}
+/// Steps shown when something breaks.
+const SHOWN: usize = 60;

@@ -30,6 +30,8 @@ pub struct World {
     /// The keys with which routers sign receipts.
     pub router_keys: BTreeMap<RouterId, SigningKey>,
     maintainers: [SigningKey; 2],
+    /// The algorithm of the keys that are made.
+    pub algorithm: Algorithm,
 }
 
 /// A route key of Leipzig.
@@ -75,13 +77,14 @@ impl World {
             second_keys: BTreeMap::new(),
             router_keys: BTreeMap::new(),
             maintainers,
+            algorithm: Algorithm::Esp256,
         }
     }
 
-    /// Adds a router `de/router/<name>` with the identity `spiffe://kernpost.test/router/<name>` and a new ESP256 key.
+    /// Adds a router `de/router/<name>` with the identity `spiffe://kernpost.test/router/<name>` and a new key.
     pub fn router(&mut self, name: &str) -> RouterId {
         let id: RouterId = format!("de/router/{name}").parse().unwrap();
-        let key = SigningKey::generate(Algorithm::Esp256).unwrap();
+        let key = SigningKey::generate(self.algorithm).unwrap();
         self.zone.routers.push(RouterEntry {
             id: id.clone(),
             identities: vec![router_identity(name)],
@@ -93,10 +96,10 @@ impl World {
         id
     }
 
-    /// Adds an endpoint `de/<name>` with a new ESP256 key that the link identity `<link>` may attach.
+    /// Adds an endpoint `de/<name>` with a new key that the link identity `<link>` may attach.
     pub fn endpoint(&mut self, name: &str, link: &str) -> EndpointId {
         let id: EndpointId = format!("de/{name}").parse().unwrap();
-        let key = SigningKey::generate(Algorithm::Esp256).unwrap();
+        let key = SigningKey::generate(self.algorithm).unwrap();
         self.zone.endpoints.push(EndpointEntry {
             id: id.clone(),
             keys: vec![key_entry(&key, self.now)],

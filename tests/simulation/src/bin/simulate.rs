@@ -25,6 +25,9 @@ struct Options {
     /// Put in every deliberate fault, one after the other, and look how soon it is found.
     #[arg(long)]
     mutants: bool,
+    /// Go on after a finding, and write all that is remembered of each into this folder
+    #[arg(long)]
+    traces: Option<std::path::PathBuf>,
     /// Write what was found as JSON to this file.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
@@ -35,12 +38,16 @@ fn main() -> ExitCode {
     if options.mutants { mutants(&options) } else { honest(&options) }
 }
 
-/// Every seed of the range, on all threads; the first finding ends the run.
-fn honest(options: &Options) -> ExitCode {
-    let threads = match options.threads {
+fn threads(options: &Options) -> usize {
+    match options.threads {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
-    };
+    }
+}
+
+/// Every seed of the range, on all threads; the first finding ends the run.
+fn honest(options: &Options) -> ExitCode {
+    let threads = threads(options);
     let (began, next) = (Instant::now(), AtomicU64::new(options.first_seed));
     let last = options.first_seed + options.seeds;
     println!("seeds {}..{last} on {threads} threads", options.first_seed);
@@ -55,10 +62,15 @@ fn honest(options: &Options) -> ExitCode {
                 match run(Plan::of_seed(seed)) {
                     Ok(report) => sum.add(&report),
                     Err(finding) => {
-                        // The others stop at their next seed.
-                        next.store(last, Ordering::Relaxed);
+                        if let Some(folder) = &options.traces {
+                            println!("FOUND {}", finding.what.lines().next().unwrap_or_default());
+                            let file = folder.join(format!("{seed}.txt"));
+                            std::fs::write(file, finding.long_trace()).expect("the folder of --traces can be written");
+                        } else {
+                            // The others stop at their next seed.
+                            next.store(last, Ordering::Relaxed);
+                        }
                         sum.finding = Some(*finding);
-                        return sum;
                     }
                 }
             }
@@ -71,7 +83,7 @@ fn honest(options: &Options) -> ExitCode {
     for one in sums {
         sum.merge(one);
     }
-    if let Some(finding) = &sum.finding {
+    if let Some(finding) = sum.finding.as_ref().filter(|_| options.traces.is_none()) {
         println!("FOUND {}", finding.what);
         println!("looking for a smaller run that fails too ...");
         let small = shrink(finding.clone());
@@ -135,23 +147,31 @@ fn mutants(_: &Options) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Each fault by itself, until a seed finds it.
+/// Each fault by itself, until a seed finds it; several faults at a time.
 #[cfg(feature = "mutants")]
 fn mutants(options: &Options) -> ExitCode {
     use kernpost_router_core::mutant::{self, Mutant};
-    let mut missed = Vec::new();
-    let mut rows = Vec::new();
-    for fault in Mutant::ALL {
-        mutant::set(Some(fault));
-        let seeds = options.first_seed..options.first_seed + options.seeds;
-        let found = seeds.clone().find_map(|seed| run(Plan::of_seed(seed)).err());
-        mutant::set(None);
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let found = std::sync::Mutex::new(std::collections::BTreeMap::new());
+    let work = || {
+        while let Some(fault) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            mutant::set(Some(*fault));
+            let mut seeds = options.first_seed..options.first_seed + options.seeds;
+            let finding = seeds.find_map(|seed| run(Plan::of_seed(seed)).err());
+            mutant::set(None);
+            found.lock().expect("no thread panics").insert(*fault, finding);
+        }
+    };
+    std::thread::scope(|scope| (0..threads(options)).for_each(|_| drop(scope.spawn(work))));
+    let (mut missed, mut rows) = (Vec::new(), Vec::new());
+    for (fault, finding) in found.into_inner().expect("no thread panics") {
         let name = format!("{fault:?}");
-        match found {
+        match finding {
             Some(finding) => {
                 let after = finding.plan.seed - options.first_seed + 1;
-                println!("{name:<28} found after {after:>4} seeds: {}", finding.what);
-                rows.push(serde_json::json!({ "fault": name, "seeds": after, "what": finding.what }));
+                let what = finding.what.lines().next().unwrap_or_default().to_owned();
+                println!("{name:<28} found after {after:>4} seeds: {what}");
+                rows.push(serde_json::json!({ "fault": name, "seeds": after, "what": what }));
             }
             None => {
                 println!("{name:<28} NOT found in {} seeds", options.seeds);
@@ -159,7 +179,7 @@ fn mutants(options: &Options) -> ExitCode {
             }
         }
     }
-    println!("{} of {} faults found", Mutant::ALL.len() - missed.len(), Mutant::ALL.len());
+    println!("{} of {} faults found", rows.len(), Mutant::ALL.len());
     if let Some(file) = &options.json {
         let json = serde_json::json!({ "found": rows, "missed": missed });
         std::fs::write(file, json.to_string()).expect("the file of --json can be written");

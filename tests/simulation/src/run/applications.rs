@@ -5,7 +5,7 @@ use kernpost_codecs::{Code, MessageId};
 use kernpost_endpoint::core::{Delivery, FinalOutcome, Outgoing, SendOutcome, Verdict};
 use rand::Rng;
 
-use super::{AUTHORITIES, PORTAL, Simulation};
+use super::{AUTHORITIES, PORTAL, Sent, Simulation};
 use crate::network::Event;
 
 impl Simulation {
@@ -20,7 +20,7 @@ impl Simulation {
         random[2..].copy_from_slice(&number.to_be_bytes());
         let id = MessageId::from_parts(now.wall, random);
         let rng = &mut self.network.rng;
-        let jurisdiction = if rng.random_bool(0.5) { "147130000000" } else { "146120000000" };
+        let jurisdiction = if rng.random_bool(0.5) { LEIPZIG } else { DRESDEN };
         let case = rng.random_bool(0.5).then(|| Bytes::from(vec![1, rng.random_range(0..4)]));
         let payload = Bytes::from(vec![7; rng.random_range(0..3_000)]);
         let mut outgoing = Outgoing::new(
@@ -36,7 +36,8 @@ impl Simulation {
         outgoing.timeout_ms = rng.random_range(5_000..120_000);
         if self.endpoints[PORTAL].core.handle_send(now, &outgoing).is_ok() {
             let expires = now.wall.plus_ms(u64::from(outgoing.lifetime_s) * 1_000);
-            self.expiry.insert(id, expires);
+            let first = if jurisdiction == LEIPZIG { 1 } else { 2 };
+            self.sent.insert(id, Sent { expires, first });
             self.facts.sent(outgoing.case.as_deref(), id);
             let what = format!(
                 "sent to {jurisdiction}, lives {} s, timeout {} ms, case {:?}",
@@ -80,7 +81,9 @@ impl Simulation {
         let issuer = outcome.issuer.as_ref().map(ToString::to_string).unwrap_or_default();
         let at = self.router_ids.iter().position(|id| id.as_str() == issuer);
         let sender = self.endpoints[PORTAL].id.clone();
-        let Some(router) = at.and_then(|at| self.routers[at].as_mut()) else { return Ok(()) };
+        let Some(at) = at else { return Err(format!("custody signed by {issuer}, which is no router")) };
+        self.facts.in_custody.insert(outcome.id, at);
+        let Some(router) = self.routers[at].as_mut() else { return Ok(()) };
         if router.custody.holds(&sender, outcome.id) {
             Ok(())
         } else {
@@ -89,5 +92,8 @@ impl Simulation {
     }
 }
 
+/// A city with an endpoint of its own, and one without.
+const LEIPZIG: &str = "147130000000";
+const DRESDEN: &str = "146120000000";
 /// An application thinks at most so long about most messages, µs.
 const THINK_US: u64 = 60_000;

@@ -9,7 +9,9 @@ use crate::network::{Event, Node};
 impl Simulation {
     pub(super) fn wall(&self, node: Node) -> UnixMs {
         let true_ms = START_MS + self.network.now_us / 1_000;
-        UnixMs(true_ms.saturating_add_signed(self.offsets.get(&node).copied().unwrap_or(0)))
+        let elapsed_ms = i64::try_from(self.network.now_us / 1_000).expect("a run takes hours");
+        let drift_ms = elapsed_ms * self.drifts.get(&node).copied().unwrap_or(0) / 1_000_000;
+        UnixMs(true_ms.saturating_add_signed(self.offsets.get(&node).copied().unwrap_or(0) + drift_ms))
     }
 
     pub(super) fn router_now(&self, at: usize) -> Now {

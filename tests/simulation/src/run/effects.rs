@@ -56,17 +56,23 @@ impl Simulation {
                 }
                 EndpointEffect::Store(number) => {
                     let incarnation = self.endpoints[at].incarnation;
-                    let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
-                    self.network.after(after, Event::Stored { at, incarnation, number });
+                    let done_us = self.network.now_us + self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
+                    self.stored_us[at] = self.stored_us[at].max(done_us);
+                    self.network.schedule(self.stored_us[at], Event::Stored { at, incarnation, number });
                 }
                 EndpointEffect::Accepted(id) => {
                     self.facts.note(id, self.network.now_us, "taken by the outbox".to_owned());
-                    let expires = self.expiry.get(&id).copied().unwrap_or(UnixMs(u64::MAX));
+                    let expires = self.sent.get(&id).map_or(UnixMs(u64::MAX), |sent| sent.expires);
                     self.facts.accepted(id, expires);
                 }
                 EndpointEffect::NotAccepted(why) => return Err(format!("the outbox refused a message: {why}")),
                 EndpointEffect::Stage(outcome) => self.on_stage(&outcome)?,
                 EndpointEffect::OrderEnded(case) => self.facts.order_ended(case),
+                EndpointEffect::Revised { message, before, now } => {
+                    let what = format!("was {} and is {} now", before.name(), now.name());
+                    self.facts.note(message, self.network.now_us, what);
+                    self.facts.revised(message, before, now)?;
+                }
                 EndpointEffect::Deliver(delivery) => self.on_delivery(at, &delivery)?,
                 EndpointEffect::Finished(_, outcome) => {
                     let what = format!("ended {} {} by {:?}", outcome.outcome.name(), outcome.code, outcome.issuer);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use kernpost_router_core::custody::CustodyAlarm;
-use kernpost_spool::Space;
 use kernpost_spool::memory_store::CommitFault;
 use rand::Rng;
 
@@ -14,14 +13,14 @@ impl Simulation {
     pub(super) fn on_disk(&mut self, at: usize, fault: DiskFault) {
         let disk = &self.disks[at];
         match fault {
-            DiskFault::FlipBody => drop(disk.flip_any_bit(Space::Records)),
-            DiskFault::FlipHead => drop(disk.flip_any_bit(Space::Heads)),
+            DiskFault::Flip => drop(disk.flip_any_bit(self.flips[at])),
             DiskFault::CommitLost => disk.fail_next_commit(CommitFault::Lost),
             DiskFault::CommitUnclear => disk.fail_next_commit(CommitFault::KeptThoughFailed),
             DiskFault::Full => disk.fill_at(Some(0)),
             DiskFault::Room => disk.fill_at(None),
         }
-        if matches!(fault, DiskFault::FlipBody | DiskFault::FlipHead) {
+        if fault == DiskFault::Flip {
+            self.damaged_disks[at] = true;
             // What is damaged is sent again, behind what came after it.
             self.facts.all_unordered();
         }

@@ -8,7 +8,13 @@ use crate::network::{Connection, Ends, Event, Node, Stream};
 use crate::world::router_identity;
 
 impl Simulation {
-    pub(super) fn on_arrive(&mut self, connection: Connection, to: Node, stream: Stream, bytes: Bytes) -> Result<(), String> {
+    pub(super) fn on_arrive(
+        &mut self,
+        connection: Connection,
+        to: Node,
+        stream: Stream,
+        bytes: Bytes,
+    ) -> Result<(), String> {
         if !self.network.live.contains_key(&connection) {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! When has everything settled, and what is left if it has not?
 
-use super::{AUTHORITIES, PORTAL, Simulation};
+use super::{PORTAL, Simulation};
 use crate::network::Node;
 use crate::router_node::RouterNode;
 
@@ -16,25 +16,45 @@ impl Simulation {
         self.facts.open() == 0 && self.routers.iter().all(|router| router.as_ref().is_some_and(empty))
     }
 
-    /// A message that has expired, that no router holds and no recipient took, cannot be delivered any more. Its sender goes on asking
+    /// A message that has expired, that no router holds and nobody who can be asked took, cannot be delivered any more. Its sender goes on asking
     /// until 30 days after it expired and then closes it as undecided: nothing of that is lost silently, and nobody here waits
     /// so long.
-    pub(super) fn close_what_nobody_has(&mut self) {
+    ///
+    /// # Errors
+    /// A router signed for one of them and it ended nowhere.
+    pub(super) fn close_what_nobody_has(&mut self) -> Result<(), String> {
         if self.network.now_us < self.looked_us + LOOK_US {
-            return;
+            return Ok(());
         }
         self.looked_us = self.network.now_us;
         let sender = self.endpoints[PORTAL].id.clone();
         for id in self.facts.all_open() {
-            let over = self.expiry.get(&id).is_some_and(|at| at.plus_ms(OVER_MS) < self.wall(Node::Endpoint(PORTAL)));
-            let taken =
-                AUTHORITIES.iter().any(|at| self.endpoints[*at].disk.journal.contains_key(&(sender.clone(), id)));
+            let Some(sent) = self.sent.get(&id) else { continue };
+            let over = sent.expires.plus_ms(OVER_MS) < self.wall(Node::Endpoint(PORTAL));
+            // Where several are responsible, asks are routed to the first of them: what another one took without its receipt getting
+            // through is not found any more once it cannot be sent again (WIRE 10.1).
+            let taken = self.endpoints[sent.first].disk.journal.contains_key(&(sender.clone(), id));
             let mut routers = self.routers.iter_mut().map(Option::as_mut);
             let held = routers.any(|router| router.is_none_or(|router| router.custody.holds(&sender, id)));
             if over && !taken && !held {
                 self.facts.closes_undecided(id);
             }
         }
+        Ok(())
+    }
+
+    /// What a router signed *custody* for is on its record as long as its retention lasts, far longer than a run: as what waits, or
+    /// with how it ended. Unless its disk was damaged.
+    pub(super) fn everything_taken_is_on_record(&mut self) -> Result<(), String> {
+        let sender = self.endpoints[PORTAL].id.clone();
+        for (id, at) in self.facts.in_custody.clone() {
+            let held = self.routers[at].as_mut().is_none_or(|router| router.custody.holds(&sender, id));
+            if !held && !self.damaged_disks[at] {
+                let story = self.facts.story(id);
+                return Err(format!("router {at} signed custody of {id} and knows nothing of it\nits story:\n{story}"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn what_is_held(&self) -> String {
