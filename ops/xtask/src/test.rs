@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::counts;
 use crate::measure::{self, replay_fuzz_corpora};
+use crate::simulate;
 use crate::workspace;
 
 /// What the command line asks for.
@@ -32,13 +33,14 @@ struct Step {
 const LONG: Step = Step { name: "long", run: long_tests };
 
 /// Every kind of test, the quickest first.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "needs", run: needs },
     Step { name: "prometheus rules", run: prometheus_rules },
     Step { name: "workspace", run: workspace_tests },
     Step { name: "loom", run: loom },
     Step { name: "fuzz corpora", run: replay_fuzz_corpora },
     Step { name: "counts", run: instruction_counts },
+    Step { name: "simulation", run: simulation },
     Step { name: "measures", run: short_measures },
 ];
 
@@ -138,6 +140,19 @@ fn instruction_counts() -> Result<()> {
     }
     Ok(())
 }
+
+/// Thousands of simulated networks. In release, although that has to be built first: it is ten times as fast, and the measures that
+/// follow use most of what is built for it.
+fn simulation() -> Result<()> {
+    let options = simulate::Options { seeds: SEEDS, first_seed: 1, threads: 0, mutants: false };
+    if !simulate::run(&options, None)? {
+        bail!("a seed found something");
+    }
+    Ok(())
+}
+
+/// Seeds simulated with every test run: under a minute on two cores.
+const SEEDS: u64 = 2_000;
 
 /// The measures that are quick and need no quiet machine; the others are run by hand and stated with their numbers.
 fn short_measures() -> Result<()> {
