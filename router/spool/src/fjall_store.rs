@@ -70,8 +70,8 @@ impl FjallStore {
         for Change { space, key, value } in batch.changes() {
             let keyspace = self.space(*space)?;
             match value {
-                Some(value) => writes.insert(keyspace, key.clone(), value.clone()),
-                None => writes.remove(keyspace, key.clone()),
+                Some(value) => writes.insert(keyspace, &key[..], &value[..]),
+                None => writes.remove(keyspace, &key[..]),
             }
         }
         writes.commit().map_err(|cause| fault::on_write(&self.folder, &cause))
@@ -110,7 +110,7 @@ impl Store for FjallStore {
             return Ok(None);
         }
         let found = self.space(space)?.get(key).map_err(|cause| fault::on_read(space, &cause))?;
-        Ok(found.map(Bytes::from))
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(&self, space: Space, from: &[u8], to: &[u8], most: usize) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
@@ -118,7 +118,8 @@ impl Store for FjallStore {
             return Ok(Vec::new());
         }
         let rows = self.space(space)?.range(from..to).take(most);
-        let read = |row: fjall::Guard| row.into_inner().map(|(key, value)| (key.into(), value.into()));
+        let copied = |slice: &[u8]| Bytes::copy_from_slice(slice);
+        let read = |row: fjall::Guard| row.into_inner().map(|(key, value)| (copied(&key), copied(&value)));
         rows.map(read).collect::<Result<_, _>>().map_err(|cause| fault::on_read(space, &cause))
     }
 
@@ -142,7 +143,9 @@ impl std::fmt::Debug for FjallStore {
 /// sealed values do not shrink.
 fn shape(space: Space, options: &FjallOptions) -> KeyspaceCreateOptions {
     let plain = KeyspaceCreateOptions::default();
-    if space == Space::Records {
+    if space == Space::Messages {
+        plain.max_memtable_size(options.messages_memtable_bytes)
+    } else if space == Space::Records {
         let apart = KvSeparationOptions::default()
             .compression(CompressionType::None)
             .separation_threshold(SEPARATE_FROM)
@@ -155,8 +158,9 @@ fn shape(space: Space, options: &FjallOptions) -> KeyspaceCreateOptions {
 
 /// Record values from this length on lie in files of their own, in bytes: compaction moves their addresses only.
 const SEPARATE_FROM: u32 = 1_024;
-/// A file of record values, in bytes. Its space returns when it is mostly stale and compaction reaches it.
-const BLOB_FILE_BYTES: u64 = 64 << 20;
+/// A file of record values, in bytes. Its space returns when it is mostly stale and compaction reaches it. Each is fsynced when
+/// it is full: a commit waits for at most about that much of a memtable being written out, not for all of it.
+const BLOB_FILE_BYTES: u64 = 8 << 20;
 /// Full memtables of a keyspace that may wait for their flush. fjall itself halts at 4.
 const MOST_SEALED: usize = 2;
 /// Tables of a keyspace that may wait for compaction. fjall itself slows down at 20 and halts at 30.

@@ -37,6 +37,12 @@ pub struct Row<'a> {
     pub identity: &'a [u8],
 }
 
+/// See [`Vault::lookup_key`].
+pub type LookupKey = [u8; LOOKUP_KEY];
+
+/// Bytes of a lookup key. The storage library keeps keys of up to 20 bytes in place.
+pub const LOOKUP_KEY: usize = 20;
+
 /// Seals and opens values of one spool.
 ///
 /// Order of calls: [`open`](Self::open), then [`begin_segment`](Self::begin_segment) once and again whenever
@@ -195,12 +201,18 @@ impl Vault {
         Ok(wrapped)
     }
 
-    /// The key under which a message is found without being named: 16 bytes of HMAC-SHA256.
+    /// The key under which a message is found without being named: the time in its id, to about a quarter of a second, and 16
+    /// bytes of HMAC-SHA256. The time comes first so that messages that came together lie together: what comes next is written
+    /// behind what is there, and neither searched for nor merged with all of it. An id without a time costs that, nothing else.
     ///
     /// # Errors
     /// As [`index_key`](Self::index_key).
-    pub fn lookup_key(&self, sender: &EndpointId, message: MessageId) -> Result<[u8; 16], SealError> {
-        self.index_key(b"message", &[&message.0, sender.as_str().as_bytes()])
+    pub fn lookup_key(&self, sender: &EndpointId, message: MessageId) -> Result<LookupKey, SealError> {
+        let hash = self.index_key(b"message", &[&message.0, sender.as_str().as_bytes()])?;
+        let mut key = first_lookup_key(message);
+        let (_, rest) = key.split_at_mut(4);
+        rest.copy_from_slice(&hash);
+        Ok(key)
     }
 
     /// A key for an index that names nobody: 16 bytes of HMAC-SHA256 over the parts, of which only the last may vary in length.
@@ -279,6 +291,21 @@ impl std::fmt::Debug for Vault {
             .field("segments", &self.segments.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The first lookup key that a message with an id of this time may have.
+#[must_use]
+pub fn lookup_key_at(at: UnixMs) -> LookupKey {
+    first_lookup_key(MessageId::from_parts(at, [0; 10]))
+}
+
+/// A UUIDv7 begins with 48 bits of milliseconds: without the first 8, which change every 35 years, and the last 8.
+fn first_lookup_key(message: MessageId) -> LookupKey {
+    let [_, t1, t2, t3, t4, ..] = message.0;
+    let mut key = [0; LOOKUP_KEY];
+    let (time, _) = key.split_at_mut(4);
+    time.copy_from_slice(&[t1, t2, t3, t4]);
+    key
 }
 
 fn with_lookup_key(secret: Secret) -> (Secret, hmac::Key) {

@@ -13,6 +13,7 @@ mod layout;
 mod listing;
 mod live;
 mod reading;
+mod recent;
 mod reindex;
 mod start;
 #[cfg(test)]
@@ -30,14 +31,15 @@ use crate::store::{Space, Store};
 use group::{Group, Stale, no_identity};
 use index::{Index, Waiting};
 use live::Live;
+use recent::Recent;
 
 /// Fills a slice with random bytes.
 pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
 
 /// What custody keeps, over a store.
 ///
-/// Memory: the store's, about 1 KiB for each queue that holds something and for each segment, and the group under way:
-/// at most [`GROUP_BYTES`] and one intent. Nothing for what is held.
+/// Memory: the store's, about 1 KiB for each queue that holds something and for each segment, at most 8 MiB for the keys of the
+/// latest messages, and the group under way: at most [`GROUP_BYTES`] and one intent. Nothing for what is held.
 pub struct Spool<S> {
     store: S,
     vault: Vault,
@@ -46,6 +48,7 @@ pub struct Spool<S> {
     room: Room,
     index: Index,
     live: Live,
+    recent: Recent,
     /// Names from here on are free.
     next: RecordId,
     audit: AuditEnd,
@@ -151,6 +154,7 @@ impl<S: Store> Spool<S> {
 
     /// Makes a group durable, then finds the new oldest record of queues that lost theirs.
     fn finish(&mut self, group: &mut Group) -> Result<(), SpoolError> {
+        group.put(Space::Meta, layout::NEXT, layout::number(self.next.0));
         group.put(Space::Meta, layout::QUEUED, layout::number(self.index.rows()));
         self.live.write(&mut self.vault, &mut group.batch)?;
         self.store.commit(&group.batch)?;

@@ -3,7 +3,7 @@
 /// Bounds of a store on disk.
 ///
 /// Memory at worst: `cache_bytes`, plus three memtables and a batch for each of the ten keyspaces (one filling, two
-/// waiting): `cache + 3 × records_memtable + 27 × index_memtable + 64 MiB`, 440 MiB with the defaults. Usually it is cache
+/// waiting): `cache + 3 × records_memtable + 3 × messages_memtable + 24 × index_memtable + 64 MiB`, 560 MiB with the defaults. Usually it is cache
 /// and one memtable each. Filters and indexes of tables are in the cache, except those of the newest tables, which
 /// take about 2 bytes a row.
 ///
@@ -12,8 +12,10 @@
 pub struct FjallOptions {
     /// Blocks and record values kept in memory, in bytes. Default 64 MiB, at least 4 MiB.
     pub cache_bytes: u64,
-    /// The memtable of records, in bytes. Default 32 MiB, at least 1 MiB. Counts when the folder is made.
+    /// The memtable of records, in bytes. Default 64 MiB, at least 1 MiB. Counts when the folder is made.
     pub records_memtable_bytes: u64,
+    /// The memtable of the messages' index, in bytes. Default 16 MiB, at least 1 MiB. Counts when the folder is made.
+    pub messages_memtable_bytes: u64,
     /// The memtable of every other keyspace, in bytes. Default 8 MiB, at least 1 MiB. Counts when the folder is made.
     pub index_memtable_bytes: u64,
     /// All journals together, in bytes. Default 256 MiB, at least 128 MiB: journals end after 64 MB, and one that ended stays
@@ -33,6 +35,7 @@ impl FjallOptions {
         Self {
             cache_bytes: self.cache_bytes.max(4 << 20),
             records_memtable_bytes: self.records_memtable_bytes.max(1 << 20),
+            messages_memtable_bytes: self.messages_memtable_bytes.max(1 << 20),
             index_memtable_bytes: self.index_memtable_bytes.max(1 << 20),
             journal_bytes: self.journal_bytes.max(128 << 20),
             open_files: self.open_files.max(16),
@@ -46,7 +49,8 @@ impl Default for FjallOptions {
     fn default() -> Self {
         Self {
             cache_bytes: 64 << 20,
-            records_memtable_bytes: 32 << 20,
+            records_memtable_bytes: 64 << 20,
+            messages_memtable_bytes: 16 << 20,
             index_memtable_bytes: 8 << 20,
             journal_bytes: 256 << 20,
             open_files: 256,

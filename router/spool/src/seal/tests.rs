@@ -244,6 +244,15 @@ fn a_lookup_key_depends_on_sender_message_and_spool() {
 }
 
 #[test]
+fn lookup_keys_follow_the_time_in_the_ids() {
+    let (_, mut store) = store();
+    let vault = begun(&mut store, only(1), 1);
+    let key = |at| vault.lookup_key(&portal(), MessageId::from_parts(UnixMs(at), [9; 10])).unwrap();
+    assert!(key(NOW.0) < key(NOW.0 + 1_000) && key(NOW.0 + 1_000) < key(NOW.0 + 1_000_000));
+    assert!(lookup_key_at(UnixMs(NOW.0)) <= key(NOW.0) && key(NOW.0) < lookup_key_at(UnixMs(NOW.0 + 256)));
+}
+
+#[test]
 fn a_standing_value_outlives_segments_and_notices_damage() {
     let (_, mut store) = store();
     let mut vault = begun(&mut store, only(1), 1);

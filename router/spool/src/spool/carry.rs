@@ -12,7 +12,7 @@ use super::head::{self, StoredHead};
 use super::index::Waiting;
 use super::layout::{self, QueueHash};
 use super::{Spool, SpoolError};
-use crate::seal::{Row, Vault};
+use crate::seal::Vault;
 use crate::store::{Space, Store};
 
 impl<S: Store> Spool<S> {
@@ -32,7 +32,6 @@ impl<S: Store> Spool<S> {
 
     fn keep(&mut self, group: &mut Group, record: RecordId, mut head: Head, body: &[u8]) -> Result<(), SpoolError> {
         self.next = self.next.max(RecordId(record.0.saturating_add(1)));
-        group.put(Space::Meta, layout::NEXT, layout::number(self.next.0));
         if head.kind == Kind::Messages {
             self.keep_messages(group, record, &mut head)?;
             if head.entries.iter().all(|entry| entry.state == EntryState::Repeat) {
@@ -47,25 +46,21 @@ impl<S: Store> Spool<S> {
 
     /// Looks every message up; what is held already becomes a repeat, the others are found under this record from now on.
     fn keep_messages(&mut self, group: &mut Group, record: RecordId, head: &mut Head) -> Result<(), SpoolError> {
-        let mut found = Vec::with_capacity(head.entries.len());
         for entry in &mut head.entries {
             let key = self.vault.lookup_key(&entry.sender, entry.message)?;
             let before = self.message(group, &key, &entry.sender, entry.message);
             let named = before.plain().and_then(|plain| read_record(plain));
-            // A second time within this part.
-            let within = found.contains(&key).then_some(record);
-            let named =
-                named.filter(|held| self.is_held(group, *held) && !self.was_damaged(group, *held, entry.message));
-            match within.or(named) {
+            // Under this record itself: a second time within this part.
+            let counts = |held: &RecordId| {
+                *held == record || (self.is_held(group, *held) && !self.was_damaged(group, *held, entry.message))
+            };
+            match named.filter(counts) {
                 Some(held) => {
                     entry.state = EntryState::Repeat;
                     group.repeats.push(Repeat { record, index: entry.index, held });
                 }
                 None => {
-                    found.push(key);
-                    let identity = identity(&entry.sender, entry.message);
-                    let row = Row { space: Space::Messages, key: &key, identity: &identity };
-                    self.put_sealed(group, row, &layout::record(record), before.segment())?;
+                    self.put_message(group, &key, (&entry.sender, entry.message), record, before.segment())?;
                 }
             }
         }
@@ -131,7 +126,7 @@ impl<S: Store> Spool<S> {
             if row.plain().and_then(|plain| read_record(plain)).is_none_or(|held| held == record)
                 && row != Before::Absent
             {
-                self.delete_sealed(group, Space::Messages, key.to_vec(), row.segment());
+                self.delete_message(group, &key, row.segment());
             }
         }
         Ok(())
@@ -269,11 +264,6 @@ impl<S: Store> Spool<S> {
         Ok(self.vault.index_key(b"queue", &[&head::encode_queue(queue)])?)
     }
 
-    pub(super) fn message(&self, group: &Group, key: &[u8], sender: &EndpointId, message: MessageId) -> Before {
-        let identity = identity(sender, message);
-        self.before(group, Row { space: Space::Messages, key, identity: &identity })
-    }
-
     /// Whether a record is there, readable or not: a damaged one may still be restored.
     fn is_held(&self, group: &Group, record: RecordId) -> bool {
         let there = |space| !matches!(self.raw(group, space, &layout::record(record)), Ok(None));
@@ -299,11 +289,6 @@ impl<S: Store> Spool<S> {
             }
         }
     }
-}
-
-/// What a message's row is bound to beside its key.
-pub(super) fn identity(sender: &EndpointId, message: MessageId) -> Vec<u8> {
-    [&message.0[..], sender.as_str().as_bytes()].concat()
 }
 
 pub(super) fn read_record(plain: &[u8]) -> Option<RecordId> {

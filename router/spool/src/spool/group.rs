@@ -3,22 +3,27 @@
 //! Intents of one group see each other's changes. Every sealed row is counted to its segment here, when it is put and when it
 //! goes.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
+use kernpost_codecs::{EndpointId, MessageId};
 use kernpost_router_core::custody::spool::{RecordId, Repeat};
 
 use super::Spool;
 use super::layout::{self, QueueHash};
-use crate::seal::{Row, SealError, Vault};
+use crate::seal::{LookupKey, Row, SealError, Vault};
 use crate::store::{Batch, Space, Store, StoreError};
 
 /// A batch under way.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) batch: Batch,
-    /// Rows changed in it; `None` was deleted. Values are shared with the batch.
-    changed: BTreeMap<(Space, Bytes), Option<Bytes>>,
+    /// Rows changed in it, by the number of their space; `None` was deleted. Values are shared with the batch. Their keys are
+    /// numbers and keyed hashes, which nobody chooses: a fixed seed is safe.
+    changed: [HashMap<Bytes, Option<Bytes>, FixedState>; Space::ALL.len()],
+    /// Rows of [`Space::Messages`] changed in it, which are many: the record and the segment of the row.
+    messages: HashMap<LookupKey, Option<(RecordId, u32)>, FixedState>,
     pub(super) intents: usize,
     pub(super) repeats: Vec<Repeat>,
 }
@@ -26,14 +31,20 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn put(&mut self, space: Space, key: impl Into<Bytes>, value: Bytes) {
         let key = key.into();
-        self.changed.insert((space, key.clone()), Some(value.clone()));
+        self.note(space, &key, Some(&value));
         self.batch.put(space, key, value);
     }
 
     pub(super) fn delete(&mut self, space: Space, key: impl Into<Bytes>) {
         let key = key.into();
-        self.changed.insert((space, key.clone()), None);
+        self.note(space, &key, None);
         self.batch.delete(space, key);
+    }
+
+    fn note(&mut self, space: Space, key: &Bytes, value: Option<&Bytes>) {
+        if let Some(changed) = self.changed.get_mut(usize::from(space.number())) {
+            changed.insert(key.clone(), value.cloned());
+        }
     }
 }
 
@@ -76,7 +87,7 @@ impl Before {
 impl<S: Store> Spool<S> {
     /// A row as the group leaves it until now.
     pub(super) fn raw(&self, group: &Group, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        match group.changed.get(&(space, Bytes::copy_from_slice(key))) {
+        match group.changed.get(usize::from(space.number())).and_then(|changed| changed.get(key)) {
             Some(changed) => Ok(changed.clone()),
             None => self.store.get(space, key),
         }
@@ -101,6 +112,18 @@ impl<S: Store> Spool<S> {
         plain: &[u8],
         before: Option<u32>,
     ) -> Result<u32, SealError> {
+        let (sealed, segment) = self.seal(group, row, plain, before)?;
+        group.put(row.space, row.key.to_vec(), sealed);
+        Ok(segment)
+    }
+
+    fn seal(
+        &mut self,
+        group: &mut Group,
+        row: Row<'_>,
+        plain: &[u8],
+        before: Option<u32>,
+    ) -> Result<(Bytes, u32), SealError> {
         self.ensure_segment(group)?;
         let sealed = self.vault.seal(row, plain)?;
         let segment = Vault::segment_of(&sealed).ok_or(SealError::Crypto)?;
@@ -108,8 +131,49 @@ impl<S: Store> Spool<S> {
         if let Some(before) = before {
             self.live.remove(before);
         }
-        group.put(row.space, row.key.to_vec(), sealed);
-        Ok(segment)
+        Ok((sealed, segment))
+    }
+
+    /// The row of a message, as the group leaves it until now: the record that holds it.
+    pub(super) fn message(&self, group: &Group, key: &LookupKey, sender: &EndpointId, message: MessageId) -> Before {
+        match group.messages.get(key) {
+            Some(Some((record, segment))) => {
+                Before::Value { segment: *segment, plain: Bytes::copy_from_slice(&record.0.to_be_bytes()) }
+            }
+            Some(None) => Before::Absent,
+            None if self.recent.is_new(key) => Before::Absent,
+            None => {
+                let identity = identity(sender, message);
+                self.before(group, Row { space: Space::Messages, key, identity: &identity })
+            }
+        }
+    }
+
+    /// From now on this record holds the message; `before` is the segment of the row until now.
+    pub(super) fn put_message(
+        &mut self,
+        group: &mut Group,
+        key: &LookupKey,
+        (sender, message): (&EndpointId, MessageId),
+        record: RecordId,
+        before: Option<u32>,
+    ) -> Result<(), SealError> {
+        let identity = identity(sender, message);
+        let row = Row { space: Space::Messages, key, identity: &identity };
+        let (sealed, segment) = self.seal(group, row, &record.0.to_be_bytes(), before)?;
+        self.recent.note(key);
+        group.messages.insert(*key, Some((record, segment)));
+        group.batch.put(Space::Messages, Bytes::copy_from_slice(key), sealed);
+        Ok(())
+    }
+
+    /// Nothing holds the message any more.
+    pub(super) fn delete_message(&mut self, group: &mut Group, key: &LookupKey, before: Option<u32>) {
+        if let Some(before) = before {
+            self.live.remove(before);
+        }
+        group.messages.insert(*key, None);
+        group.batch.delete(Space::Messages, Bytes::copy_from_slice(key));
     }
 
     /// Begins a segment when it is time to. Lookup keys exist after the first.
@@ -161,6 +225,11 @@ pub(super) enum Stale {
 /// A row whose key says all of what it belongs to.
 pub(super) fn no_identity(space: Space, key: &[u8]) -> Row<'_> {
     Row { space, key, identity: b"" }
+}
+
+/// What a message's row is bound to beside its key.
+fn identity(sender: &EndpointId, message: MessageId) -> Vec<u8> {
+    [&message.0[..], sender.as_str().as_bytes()].concat()
 }
 
 /// Rows remembered to be deleted with the next batch; the others are found again.

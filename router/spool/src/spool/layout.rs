@@ -3,7 +3,7 @@
 //! ```text
 //! Records   record                      sealed body
 //! Heads     record                      sealed head, with the segment of the body
-//! Messages  keyed hash of sender, id    sealed record; identity: id and sender
+//! Messages  time, keyed hash of sender, id  sealed record; identity: id and sender
 //! Queue     epoch, keyed hash, record   sealed waiting counts, only while something waits
 //! Queues    epoch, keyed hash           the queue's name, sealed standing
 //! Due       epoch, time, record         empty

@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use kernpost_codecs::UnixMs;
 use kernpost_router_core::custody::spool::{EntryState, Head, Kind, RecordId};
 
-use super::carry::{identity, read_record};
+use super::carry::read_record;
 use super::group::{Before, Group, no_identity};
 use super::head::StoredHead;
 use super::index::Index;
 use super::live::Live;
 use super::{Spool, SpoolError, head, layout};
-use crate::seal::{Row, Vault};
+use crate::seal::Vault;
 use crate::store::{Batch, Space, Store, StoreError};
 
 impl<S: Store> Spool<S> {
@@ -94,10 +94,8 @@ impl<S: Store> Spool<S> {
         }
         for entry in head.entries.iter().filter(|entry| entry.state != EntryState::Repeat) {
             let key = self.vault.lookup_key(&entry.sender, entry.message)?;
-            let identity = identity(&entry.sender, entry.message);
-            let row = Row { space: Space::Messages, key: &key, identity: &identity };
             // The old row was never counted in this epoch.
-            self.put_sealed(group, row, &layout::record(record), None)?;
+            self.put_message(group, &key, (&entry.sender, entry.message), record, None)?;
         }
         Ok(())
     }

@@ -13,9 +13,10 @@ use super::group::no_identity;
 use super::index::{Index, Waiting};
 use super::layout::{self, QueueHash};
 use super::live::Live;
+use super::recent::Recent;
 use super::{Random, Room, Spool, SpoolError, head};
 use crate::keys::MasterKeys;
-use crate::seal::Vault;
+use crate::seal::{LOOKUP_KEY, LookupKey, Vault, lookup_key_at};
 use crate::store::{Space, Store, StoreError};
 
 impl<S: Store> Spool<S> {
@@ -29,6 +30,7 @@ impl<S: Store> Spool<S> {
         let mut spool = Self {
             index: Index::default(),
             live: Live::default(),
+            recent: Recent::unknown(),
             next: RecordId(1),
             stale: Vec::new(),
             doubt: false,
@@ -42,6 +44,7 @@ impl<S: Store> Spool<S> {
         };
         if spool.vault.is_new() {
             spool.index.epoch = now.0;
+            spool.recent = Recent::of_nothing();
             let mut first = crate::store::Batch::new();
             first.put(Space::Meta, layout::EPOCH, layout::number(now.0));
             spool.store.commit(&first)?;
@@ -56,6 +59,7 @@ impl<S: Store> Spool<S> {
                 spool.next = RecordId(spool.next.0.saturating_add(SKIP));
             }
         }
+        spool.recent = spool.latest_messages(now);
         Ok(spool)
     }
 
@@ -93,6 +97,17 @@ impl<S: Store> Spool<S> {
         Some(())
     }
 
+    /// Keys of the messages whose ids are from now on, by the clock; usually there is none. When there are too many, or they cannot
+    /// be read, every message is looked for.
+    fn latest_messages(&self, now: UnixMs) -> Recent {
+        let from = lookup_key_at(now);
+        let Ok(rows) = self.store.scan(Space::Messages, &from, &[0xff; LOOKUP_KEY + 1], MOST_LATEST) else {
+            return Recent::unknown();
+        };
+        let keys: Vec<LookupKey> = rows.iter().filter_map(|(key, _)| key[..].try_into().ok()).collect();
+        if rows.len() == MOST_LATEST { Recent::unknown() } else { Recent::of(&from, keys.iter()) }
+    }
+
     /// `None` when one does not open.
     fn queue_names(&self) -> Result<Option<BTreeMap<QueueHash, Queue>>, StoreError> {
         let (mut from, to) = layout::epoch_bounds(self.index.epoch);
@@ -123,6 +138,8 @@ impl<S: Store> Spool<S> {
     }
 }
 
+/// Messages with an id from the future of this clock that are read at the start.
+const MOST_LATEST: usize = 1 << 16;
 /// Rows scanned at once.
 const PAGE: usize = 4_096;
 /// More names than any spool forgets between two starts.

@@ -64,6 +64,26 @@ fn a_record_of_repeats_alone_is_not_written() {
 }
 
 #[test]
+fn a_message_is_a_repeat_whatever_the_time_in_its_id_also_after_a_restart() {
+    let (disk, mut spool) = spool();
+    let times = [NOW.0 - 1_000_000, NOW.0 - 100, NOW.0, NOW.0 + 100, NOW.0 + 1_000_000];
+    let sent = |record: u64, last: u8| {
+        let mut head = head("office", &[0, 1, 2, 3, 4]);
+        for (entry, at) in head.entries.iter_mut().zip(times) {
+            entry.message = MessageId::from_parts(UnixMs(at), [last; 10]);
+        }
+        keep(record, head)
+    };
+    assert_eq!(committed(&mut spool, vec![sent(1, 7)]), []);
+    assert_eq!(committed(&mut spool, vec![sent(2, 7)]).len(), times.len());
+    drop(spool);
+    let mut spool = on(&disk, NOW);
+    let held: Vec<_> = committed(&mut spool, vec![sent(3, 7), sent(4, 8)]).iter().map(|repeat| repeat.held).collect();
+    assert_eq!(held, [RecordId(1); 5], "what was sent before, and nothing else");
+    assert_eq!(committed(&mut spool, vec![sent(5, 8)]).len(), times.len());
+}
+
+#[test]
 fn the_same_id_of_another_sender_is_another_message() {
     let (_, mut spool) = spool();
     let mut other = head("office", &[1]);
