@@ -131,9 +131,14 @@ impl Part {
     #[must_use]
     pub fn of_receipts(frame: &ReceiptsFrame, rebuilt: &RebuiltReceipts) -> Self {
         let entries = frame.entries.iter().zip(&rebuilt.statements);
-        let entries =
-            entries.map(|(entry, statement)| (entry.index, HopHeader::default(), statement.clone(), Bytes::new()));
-        Self::of_statements(frame.signatures.clone(), rebuilt.tree.clone(), entries)
+        let entries = entries.map(|(entry, statement)| Entry {
+            index: entry.index,
+            hop: HopHeader::default(),
+            leaf: leaf_hash(statement),
+            statement: statement.clone(),
+            payload: Bytes::new(),
+        });
+        Self::of_entries(frame.signatures.clone(), rebuilt.tree.clone(), entries)
     }
 
     /// The same part with the payloads of the chosen indices only: what stays when the others are erased still proves every
@@ -142,25 +147,20 @@ impl Part {
     pub fn with_payloads_of(&self, keep: impl Fn(u16) -> bool) -> Self {
         let entries = self.entries.iter().map(|entry| {
             let payload = if keep(entry.index) { entry.payload.clone() } else { Bytes::new() };
-            (entry.index, entry.hop.clone(), entry.statement.clone(), payload)
+            Entry { payload, ..entry.clone() }
         });
-        Self::of_statements(self.signatures.clone(), self.tree.clone(), entries)
+        Self::of_entries(self.signatures.clone(), self.tree.clone(), entries)
     }
 
-    fn of_statements(
-        signatures: RootSignatures,
-        tree: PartialTree,
-        statements: impl Iterator<Item = (u16, HopHeader, Bytes, Bytes)>,
-    ) -> Self {
+    fn of_entries(signatures: RootSignatures, tree: PartialTree, chosen: impl Iterator<Item = Entry>) -> Self {
         let mut head = BytesMut::with_capacity(head_len(tree.size(), &signatures));
         put_head(&mut head, tree.size(), &signatures);
         let mut bodies = BytesMut::new();
         let mut entries = Vec::new();
-        for (index, hop, statement, payload) in statements {
-            bodies.extend_from_slice(&statement);
-            bodies.extend_from_slice(&payload);
-            let leaf = leaf_hash(&statement);
-            entries.push(Entry { index, hop, statement, payload, leaf });
+        for entry in chosen {
+            bodies.extend_from_slice(&entry.statement);
+            bodies.extend_from_slice(&entry.payload);
+            entries.push(entry);
         }
         Self { signatures, tree, entries, head: head.freeze(), bodies: bodies.freeze() }
     }

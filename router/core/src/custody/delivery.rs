@@ -193,7 +193,9 @@ impl Custody {
         let room = self.has_room(queue);
         let bytes = usize::try_from(self.config.queue_window_bytes).unwrap_or(usize::MAX);
         let Some(state) = self.queues.get_mut(queue) else { return };
-        if state.end || state.reading {
+        // Not for every record that leaves: half a window at a time, unless nothing is ready until then.
+        let enough = state.bytes > self.config.queue_window_bytes / 2 && !state.ready.is_empty();
+        if state.end || state.reading || enough {
             return;
         }
         if !room {

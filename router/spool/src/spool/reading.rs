@@ -54,9 +54,10 @@ impl<S: Store> Spool<S> {
         let first = wanted.after.map_or(RecordId(0), |after| RecordId(after.0.saturating_add(1)));
         let mut from = layout::queue_row(self.index.epoch, &hash, first.max(self.index.first_of(&hash)));
         let to = layout::queue_end(self.index.epoch, &hash);
-        let (mut found, mut bytes) = (Vec::new(), 0_usize);
+        let (mut found, mut bytes, mut rows) = (Vec::new(), 0_usize, FIRST_PAGE);
         loop {
-            let page = self.store.scan(Space::Queue, &from, &to, wanted.most.clamp(1, PAGE))?;
+            let page = self.store.scan(Space::Queue, &from, &to, rows.min(wanted.most).clamp(1, PAGE))?;
+            rows = rows.saturating_mul(2);
             let Some((last, _)) = page.last() else { return Ok((found, true)) };
             from = [last, &[0][..]].concat();
             for (_, record) in page.iter().filter_map(|(key, _)| layout::read_queue_row(key)) {
@@ -156,5 +157,7 @@ fn holds(head: &Head, sender: &EndpointId, message: MessageId) -> bool {
     head.kind == Kind::Messages && entries.any(|entry| entry.message == message && entry.sender == *sender)
 }
 
+/// Rows of a queue scanned first, twice as many each time: usually the bytes asked for are a few records.
+const FIRST_PAGE: usize = 16;
 /// Index rows scanned at once.
 const PAGE: usize = 1_024;
