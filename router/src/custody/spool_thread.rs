@@ -1,13 +1,17 @@
 //! The spool's thread: everything that waits becomes durable by one fsync, then what was read is answered.
 //!
-//! Commands come over one queue and are carried out in order: all intents that wait make one batch, so that a fsync is shared by
-//! everything that arrived while the one before was under way. Nothing is timed: an idle spool adds no delay.
+//! Commands come over one queue and intents are carried out in order: all that wait make one batch, so that a fsync is shared by
+//! everything that arrived while the one before was under way. Batches begin at most every [`PACE`]: what comes to an idle
+//! spool is written at once, and a busy one does not fsync, sign and send a frame of receipts for a handful of messages each.
+//! Reads do not wait for a batch.
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kernpost_router_core::custody::spool::{SpoolEvent, SpoolIntent, SpoolRead};
 use kernpost_spool::{FjallStore, PayloadStore, Spool};
+use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc;
 
 use super::query::SpoolQuery;
@@ -39,6 +43,8 @@ pub struct SpoolHandle {
 const TURN: usize = 4_096;
 /// Bytes of bodies in one batch, about.
 const BATCH_BYTES: usize = 16 << 20;
+/// From the beginning of a batch to that of the next, unless it is full before: added to a receipt's latency at worst.
+const PACE: Duration = Duration::from_millis(3);
 
 /// Starts the thread. It ends when the handle is gone, after everything asked for is durable.
 ///
@@ -51,8 +57,9 @@ pub fn spawn(
 ) -> io::Result<(SpoolHandle, std::thread::JoinHandle<()>)> {
     let (commands, inputs) = mpsc::unbounded_channel();
     let (outputs, events) = mpsc::unbounded_channel();
-    let thread = SpoolThread { spool, payloads, clock, outputs };
-    let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || thread.run(inputs))?;
+    let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
+    let thread = SpoolThread { spool, payloads, clock, outputs, waiting: Vec::new(), bytes: 0, next: Instant::now() };
+    let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || thread.run(&runtime, inputs))?;
     Ok((SpoolHandle { commands, events }, thread))
 }
 
@@ -61,28 +68,45 @@ struct SpoolThread {
     payloads: Arc<PayloadStore>,
     clock: Clock,
     outputs: mpsc::UnboundedSender<SpoolEvent>,
+    /// Intents of the next batch, and the bytes of their bodies.
+    waiting: Vec<SpoolIntent>,
+    bytes: usize,
+    /// No batch before this.
+    next: Instant,
 }
 
 impl SpoolThread {
-    fn run(mut self, mut inputs: mpsc::UnboundedReceiver<SpoolCommand>) {
+    fn run(mut self, runtime: &Runtime, mut inputs: mpsc::UnboundedReceiver<SpoolCommand>) {
         let started = self.spool.started();
         self.answer(vec![started]);
         let mut commands = Vec::with_capacity(TURN);
-        while inputs.blocking_recv_many(&mut commands, TURN) > 0 {
+        loop {
+            let received = if self.waiting.is_empty() {
+                Some(inputs.blocking_recv_many(&mut commands, TURN))
+            } else {
+                let until = tokio::time::Instant::from_std(self.next);
+                let more = async { tokio::time::timeout_at(until, inputs.recv_many(&mut commands, TURN)).await.ok() };
+                runtime.block_on(more)
+            };
+            if received == Some(0) {
+                // Nobody asks any more.
+                return self.commit();
+            }
             self.carry_out(&mut commands);
+            if Instant::now() >= self.next {
+                self.commit();
+            }
         }
     }
 
     fn carry_out(&mut self, commands: &mut Vec<SpoolCommand>) {
-        let (mut intents, mut bytes) = (Vec::new(), 0);
         for command in commands.drain(..) {
             match command {
                 SpoolCommand::Intent(intent) => {
-                    bytes += body_bytes(&intent);
-                    intents.push(*intent);
-                    if bytes >= BATCH_BYTES {
-                        bytes = 0;
-                        self.commit(std::mem::take(&mut intents));
+                    self.bytes += body_bytes(&intent);
+                    self.waiting.push(*intent);
+                    if self.bytes >= BATCH_BYTES {
+                        self.commit();
                     }
                 }
                 // What was asked to be kept before need not be seen: no read waits for an fsync.
@@ -92,18 +116,19 @@ impl SpoolThread {
                 }
                 SpoolCommand::Query(query) => {
                     if query.changes() {
-                        bytes = 0;
-                        self.commit(std::mem::take(&mut intents));
+                        self.commit();
                     }
                     query.carry_out(&mut self.spool, &self.payloads, self.clock.now().wall);
                 }
             }
         }
-        self.commit(intents);
     }
 
-    fn commit(&mut self, intents: Vec<SpoolIntent>) {
+    fn commit(&mut self) {
+        let intents = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
         if !intents.is_empty() {
+            self.next = Instant::now() + PACE;
             let answers = self.spool.commit(self.clock.now().wall, intents);
             self.answer(answers);
         }
