@@ -122,10 +122,27 @@ impl Custody {
                 }
                 Some(Pending::Receipts { record, head, body }) => self.on_kept(record, head, body),
                 Some(Pending::Ending { record, positions, .. }) => self.on_ended(record, &positions),
-                Some(Pending::Other(_)) | None => {}
+                Some(Pending::Other(intent)) => self.on_moved(&intent),
+                None => {}
             }
         }
         self.send_custody_receipts(receipts);
+    }
+
+    /// A record waits in another queue, or again after its index was made anew: what was read of that queue may have been read
+    /// before, so it is read again from the front.
+    fn on_moved(&mut self, intent: &SpoolIntent) {
+        let SpoolIntent::Update { head, .. } = intent else { return };
+        if !head.waits() {
+            return;
+        }
+        self.open_queue(&head.queue);
+        if let Some(state) = self.queues.get_mut(&head.queue) {
+            state.cursor = None;
+            state.end = false;
+            state.missed |= state.reading;
+        }
+        self.mark_dirty(&head.queue);
     }
 
     fn on_taken<'r>(
