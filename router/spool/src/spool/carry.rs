@@ -8,7 +8,7 @@ use kernpost_codecs::{EndpointId, MessageId, Outcome};
 use kernpost_router_core::custody::spool::{EntryState, Head, Kind, Place, Queue, RecordId, Repeat, SpoolIntent};
 
 use super::group::{Before, Group, no_identity};
-use super::head::{self, StoredHead};
+use super::head::{self, Front, StoredHead};
 use super::index::Waiting;
 use super::layout::{self, QueueHash};
 use super::{Spool, SpoolError};
@@ -81,7 +81,7 @@ impl<S: Store> Spool<S> {
         if held == Before::Absent && self.raw(group, Space::Records, &key).is_ok_and(|body| body.is_none()) {
             return Ok(());
         }
-        let stored = held.plain().and_then(|plain| head::decode(plain));
+        let stored = held.plain().and_then(|plain| head::decode_front(plain));
         let mut body_segment = self.body_segment(group, record, stored.as_ref());
         if let Some(body) = body {
             let row = no_identity(Space::Records, &key);
@@ -89,9 +89,7 @@ impl<S: Store> Spool<S> {
             body_segment = self.put_sealed(group, row, body, old)?;
         }
         self.leave(group, record, before, head.kind)?;
-        if let Some(place) = stored.map(|stored| stored.head.place()).filter(|place| place != before) {
-            self.leave(group, record, &place, head.kind)?;
-        }
+        self.leave_elsewhere(group, record, before, head.kind, (&held, stored))?;
         self.put_head(group, record, head, body_segment, held.segment())?;
         self.enter(group, record, head)
     }
@@ -105,13 +103,11 @@ impl<S: Store> Spool<S> {
     ) -> Result<(), SpoolError> {
         let key = layout::record(record);
         let held = self.before(group, no_identity(Space::Heads, &key));
-        let stored = held.plain().and_then(|plain| head::decode(plain));
+        let stored = held.plain().and_then(|plain| head::decode_front(plain));
         let body_segment = self.body_segment(group, record, stored.as_ref());
         let kind = if messages.is_empty() { Kind::Receipts } else { Kind::Messages };
         self.leave(group, record, before, kind)?;
-        if let Some(place) = stored.map(|stored| stored.head.place()).filter(|place| place != before) {
-            self.leave(group, record, &place, kind)?;
-        }
+        self.leave_elsewhere(group, record, before, kind, (&held, stored))?;
         self.delete_sealed(
             group,
             Space::Records,
@@ -137,7 +133,8 @@ impl<S: Store> Spool<S> {
         let key = layout::record(record);
         let held = self.before(group, no_identity(Space::Heads, &key));
         let stored = held.plain().and_then(|plain| head::decode(plain));
-        let body_segment = self.body_segment(group, record, stored.as_ref());
+        let front = held.plain().and_then(|plain| head::decode_front(plain));
+        let body_segment = self.body_segment(group, record, front.as_ref());
         self.set_aside(group, record, Space::Records, BODY);
         self.delete_sealed(
             group,
@@ -241,6 +238,22 @@ impl<S: Store> Spool<S> {
         Ok(())
     }
 
+    /// Out of the indices where the head on disk says otherwise than custody does.
+    fn leave_elsewhere(
+        &mut self,
+        group: &mut Group,
+        record: RecordId,
+        before: &Place,
+        kind: Kind,
+        (held, front): (&Before, Option<Front>),
+    ) -> Result<(), SpoolError> {
+        let elsewhere = front.is_some_and(|front| front.queue != before.queue || front.due != before.due);
+        match held.plain().filter(|_| elsewhere).and_then(|plain| head::decode(plain)) {
+            Some(stored) => self.leave(group, record, &stored.head.place(), kind),
+            None => Ok(()),
+        }
+    }
+
     /// Deletes a queue's row, if it is there, and takes what it says from the totals; `stated` counts when it is damaged.
     pub(super) fn leave_queue(
         &mut self,
@@ -280,7 +293,7 @@ impl<S: Store> Spool<S> {
     }
 
     /// The segment of a record's body: as its head says, else as the body itself says.
-    fn body_segment(&self, group: &Group, record: RecordId, stored: Option<&StoredHead>) -> u32 {
+    fn body_segment(&self, group: &Group, record: RecordId, stored: Option<&Front>) -> u32 {
         match stored {
             Some(stored) => stored.body_segment,
             None => {

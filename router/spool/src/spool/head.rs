@@ -17,6 +17,17 @@ pub(super) struct StoredHead {
     pub(super) body_segment: u32,
 }
 
+/// What stands in front of the entries: enough to find the record's other rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Front {
+    pub(super) kind: Kind,
+    pub(super) queue: Queue,
+    pub(super) taken: UnixMs,
+    pub(super) due: UnixMs,
+    /// As in [`StoredHead`].
+    pub(super) body_segment: u32,
+}
+
 pub(super) fn encode(head: &Head, body_segment: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + head.entries.len() * 128);
     let mut writer = Writer::new(&mut out);
@@ -43,6 +54,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<StoredHead> {
     let stored = read(&mut reader).ok()?;
     reader.finish().ok()?;
     Some(stored)
+}
+
+/// Reads no entry: of a row that opened under its seal, they are what was written.
+pub(super) fn decode_front(bytes: &[u8]) -> Option<Front> {
+    read_front(&mut Reader::new(bytes)).ok()
 }
 
 /// The name of a queue: class and endpoints.
@@ -104,6 +120,16 @@ fn write_state(writer: &mut Writer<'_>, state: EntryState) {
 }
 
 fn read(reader: &mut Reader<'_>) -> Result<StoredHead, CborError> {
+    let Front { kind, queue, taken, due, body_segment } = read_front(reader)?;
+    let count = reader.array()?;
+    let mut entries = Vec::with_capacity(count.min(reader.remaining() / LEAST_ENTRY));
+    for _ in 0..count {
+        entries.push(read_entry(reader)?);
+    }
+    Ok(StoredHead { head: Head { kind, queue, taken, due, entries }, body_segment })
+}
+
+fn read_front(reader: &mut Reader<'_>) -> Result<Front, CborError> {
     reader.array_of(8, "head")?;
     reader.uint_to(VERSION, "version")?;
     let kind = match reader.uint_to(1, "kind")? {
@@ -113,13 +139,7 @@ fn read(reader: &mut Reader<'_>) -> Result<StoredHead, CborError> {
     let waits_for = read_endpoints(reader)?;
     let queue = Queue { waits_for, class: read_class(reader)? };
     let (taken, due) = (UnixMs(reader.uint()?), UnixMs(reader.uint()?));
-    let body_segment = narrow(reader)?;
-    let count = reader.array()?;
-    let mut entries = Vec::with_capacity(count.min(reader.remaining() / LEAST_ENTRY));
-    for _ in 0..count {
-        entries.push(read_entry(reader)?);
-    }
-    Ok(StoredHead { head: Head { kind, queue, taken, due, entries }, body_segment })
+    Ok(Front { kind, queue, taken, due, body_segment: narrow(reader)? })
 }
 
 fn read_endpoints(reader: &mut Reader<'_>) -> Result<Arc<[EndpointId]>, CborError> {
@@ -217,7 +237,10 @@ mod tests {
     fn a_head_reads_back_as_it_was_written() {
         for kind in [Kind::Messages, Kind::Receipts] {
             let head = Head { kind, ..head() };
-            assert_eq!(decode(&encode(&head, 7)), Some(StoredHead { head, body_segment: 7 }));
+            let bytes = encode(&head, 7);
+            let front = decode_front(&bytes).unwrap();
+            assert_eq!((&front.queue, front.due, front.body_segment), (&head.queue, head.due, 7));
+            assert_eq!(decode(&bytes), Some(StoredHead { head, body_segment: 7 }));
         }
     }
 
