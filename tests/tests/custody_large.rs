@@ -58,6 +58,13 @@ impl Play {
         self.portal.start(&[&arguments[..], &once].concat(), b"")
     }
 
+    /// Waits for the end of what was sent, in a process that is attached.
+    fn follow(&self) -> Running {
+        let sent = self.send("final");
+        self.scene.network.router("r1").wait_attached("de/portal", "de/router/r1");
+        sent
+    }
+
     /// Kills the router and starts it again with the same spool, at the address it had.
     fn kill_router(&mut self) {
         let mut router = self.scene.network.take("r1");
@@ -145,9 +152,9 @@ async fn a_large_payload_lies_with_a_router_that_is_killed_and_arrives_whole() {
     operator.json(&["export", &name, "--out", folder.to_str().unwrap()]);
     assert!(std::fs::read(folder.join("payload")).unwrap() == play.payload, "the export differs");
 
+    let sent = play.follow();
     let office = play.office.recipient().await;
     play.accept(&office).await;
-    let sent = play.send("final");
     play.end(office, sent).await;
 }
 
@@ -168,11 +175,11 @@ async fn a_large_payload_goes_on_where_it_was_cut_on_its_way_in_and_on_its_way_o
     let office = play.office.recipient().await;
     wait_until("a part of it is at the office", || grown_beyond(play.received(), 2 << 20));
     office.close(std::time::Duration::ZERO).await;
+    let sent = play.follow();
     let office = started(play.office.config(true)).await;
     play.accept(&office).await;
     let total = play.metric("large_payload_forwarded_bytes_total");
     assert!(total < 26 << 20, "{total} bytes were sent to the office in all");
-    let sent = play.send("final");
     play.end(office, sent).await;
 }
 
@@ -187,7 +194,9 @@ async fn a_large_payload_damaged_on_disk_is_asked_for_again_and_arrives() {
     play.accept(&office).await;
     assert!(path.with_extension("damaged").exists(), "what could not be read is kept for the operator");
     wait_until("the sender knows the end", || sent.has_ended().then_some(()));
-    assert_eq!(play.scene.network.router("r1").status()["custody"]["outcomes"]["damaged"], 1);
+    wait_until("the books say so", || {
+        (play.scene.network.router("r1").status()["custody"]["outcomes"]["damaged"] == 1).then_some(())
+    });
     std::fs::remove_file(path.with_extension("damaged")).unwrap();
     play.end(office, sent).await;
 }
@@ -305,11 +314,11 @@ async fn cuts() {
         office.kill();
         play.scene.network.router("r1").wait_detached("de/office", "de/router/r1");
     }
+    let sent = play.follow();
     let office = play.office.recipient().await;
     wait_until("all of it is at the office", || grown_beyond(play.received(), BULK as u64 - 1));
     play.accept(&office).await;
     let again = play.metric("large_payload_forwarded_bytes_total") - BULK as u64;
     println!("reading: sent twice after five kills of the recipient = {again} bytes");
-    let sent = play.send("final");
     play.end(office, sent).await;
 }

@@ -446,8 +446,10 @@ impl Outbox {
             // Whoever was asked just now is there to take it.
             let goes_again = asked && !slot.ask && code == Code::UNKNOWN_MESSAGE;
             let at_once = goes_again || (slot.setbacks <= 2 && slot.avoid.is_some());
-            // Patience is for asks that follow asks: after an attempt of the message itself there may be news at once.
-            let patient_ms = if asked && slot.ask { slot.wait_ms(&self.limits, code) } else { 0 };
+            // Patience is for what was in vain and is done again. After an attempt of the message itself that may have arrived there may
+            // be news at once, and for a large payload there is room again before long.
+            let again = asked == slot.ask && code != Code::PAYLOAD_NOT_WANTED;
+            let patient_ms = if again { slot.wait_ms(&self.limits, code) } else { 0 };
             let until_us = if at_once { now.mono_us } else { now.after_ms(wait_ms.max(patient_ms)) };
             self.rest(ticket, until_us);
         }

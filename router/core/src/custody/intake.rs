@@ -31,6 +31,10 @@ pub(super) enum Pending {
     Receipts { record: RecordId, head: Head, body: Bytes },
     /// These entries of a record end; the intent is kept for the case that there is no room now.
     Ending { record: RecordId, positions: Vec<usize>, again: Box<SpoolIntent> },
+    /// The index of a record is made again.
+    Restoring(Box<SpoolIntent>),
+    /// A record that nobody can be told of goes aside.
+    Losing(Box<SpoolIntent>),
     /// A record moves to another queue, is forgotten or goes aside; or an act is recorded.
     Other(Box<SpoolIntent>),
 }
@@ -114,6 +118,7 @@ impl Custody {
     pub(super) fn on_committed(&mut self, intents: usize, repeats: &[Repeat], totals: Totals) {
         self.totals = totals;
         let mut receipts: Vec<(Origin, HeadEntry)> = Vec::new();
+        let (mut found, mut lost) = (false, false);
         for _ in 0..intents {
             match self.pending.pop_front() {
                 Some(Pending::Messages { record, head, body, origins }) => {
@@ -123,8 +128,19 @@ impl Custody {
                 Some(Pending::Receipts { record, head, body }) => self.on_kept(record, head, body),
                 Some(Pending::Ending { record, positions, .. }) => self.on_ended(record, &positions),
                 Some(Pending::Other(intent)) => self.on_moved(&intent),
+                Some(Pending::Restoring(intent)) => {
+                    self.on_moved(&intent);
+                    found = true;
+                }
+                Some(Pending::Losing(_)) => lost = true,
                 None => {}
             }
+        }
+        // After everything else of the same commit, because the totals are those of its end.
+        if found {
+            self.ledger.find(totals.messages);
+        } else if lost {
+            self.ledger.lose(totals.messages);
         }
         self.send_custody_receipts(receipts);
     }
@@ -300,6 +316,12 @@ impl Custody {
                 }
                 (Some(Pending::Other(intent)), SpoolFault::Full) => {
                     self.intend_later((*intent).clone(), Pending::Other(intent));
+                }
+                (Some(Pending::Restoring(intent)), SpoolFault::Full) => {
+                    self.intend_later((*intent).clone(), Pending::Restoring(intent));
+                }
+                (Some(Pending::Losing(intent)), SpoolFault::Full) => {
+                    self.intend_later((*intent).clone(), Pending::Losing(intent));
                 }
                 (Some(_) | None, _) => {}
             }

@@ -147,7 +147,7 @@ impl Custody {
         self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Damaged { record }));
         let head = self.head_from(&part)?;
         let intent = SpoolIntent::Update { record, before: head.place(), head: head.clone(), body: None };
-        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        self.intend(intent.clone(), Pending::Restoring(Box::new(intent)));
         Some(Loaded::new(head, Some(Arc::new(part)), true))
     }
 
@@ -212,7 +212,7 @@ impl Custody {
         self.stats.damaged += 1;
         self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Unreadable { record }));
         let intent = SpoolIntent::Quarantine { record, reason: "neither index nor body can be read".to_owned() };
-        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        self.intend(intent.clone(), Pending::Losing(Box::new(intent)));
     }
 
     /// Another table: begin again with everything that waits.

@@ -44,9 +44,25 @@ impl CustodyLedger {
         self.in_custody = self.in_custody.saturating_sub(count);
     }
 
+    /// So many messages are held, as the spool counts them. Where its index of a record could not be read, nobody knows which of the
+    /// record's messages had ended: those that wait again are found anew.
+    pub(super) fn find(&mut self, held: u64) {
+        self.in_custody = held;
+        self.recovered = (self.ended() + self.unreadable + held).saturating_sub(self.taken);
+    }
+
+    /// Of what was held only so much is left: the rest can neither be delivered nor attributed to a sender.
+    pub(super) fn lose(&mut self, held: u64) {
+        self.unreadable += self.in_custody.saturating_sub(held);
+        self.in_custody = self.in_custody.min(held);
+    }
+
+    fn ended(&self) -> u64 {
+        self.delivered + self.rejected + self.expired + self.damaged + self.returned + self.discarded
+    }
+
     /// Whether the books close.
     pub fn balanced(&self) -> bool {
-        let ended = self.delivered + self.rejected + self.expired + self.damaged + self.returned + self.discarded;
-        self.taken + self.recovered == ended + self.unreadable + self.in_custody
+        self.taken + self.recovered == self.ended() + self.unreadable + self.in_custody
     }
 }
