@@ -361,6 +361,8 @@ pub struct Core {
     /// Late receipts that wait for the durable outbox; each holds a label.
     lates: BTreeMap<StoreId, Late>,
     store_ids: u64,
+    /// Messages with an idempotency key that the durable outbox has not answered for; each holds a slot of the outbox.
+    keyed: BTreeMap<Ticket, Box<store::AcceptRecord>>,
     /// Places have changed since the outbox was told.
     replaced: bool,
     versions: Versions,
@@ -407,6 +409,7 @@ impl Core {
             concluded: ConcludedMessages::new(config.limits.concluded),
             lates: BTreeMap::new(),
             store_ids: 0,
+            keyed: BTreeMap::new(),
             replaced: true,
             versions: Versions::new(config.limits.versions),
             roots: RootCache::new(config.limits.root_cache),

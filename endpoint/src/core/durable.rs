@@ -24,11 +24,18 @@ impl Core {
         let Some(slot) = self.outbox.slot(ticket) else { return };
         let (sender, id) = (slot.sender, slot.id);
         let Some(signer) = self.signers.get(sender).map(|signer| signer.id().clone()) else { return };
+        let keyed = self.keyed.remove(&ticket);
         match accepted {
             Accepted::Durable => {
                 self.on_taken(&signer, id);
                 self.outputs.push_back(Output::Accepted { ticket, message: id, same_as: None });
                 self.outbox.begin(ticket);
+            }
+            // It ended between the question and the answer, and its outcome is written behind it: asked once more, the store knows.
+            Accepted::Known { message, is_final: false, .. }
+                if keyed.is_some() && self.concluded.get(sender, message).is_some() =>
+            {
+                self.outputs.extend(keyed.map(|record| Output::Store(StoreOrder::Accept(record))));
             }
             Accepted::Known { message, outcome, is_final } => {
                 self.outbox.withdraw(ticket);

@@ -76,7 +76,7 @@ impl Core {
         let expires = slot.expires;
         let ticket = self.outbox.accept(slot);
         if stored {
-            self.outputs.push_back(Output::Store(StoreOrder::Accept(Box::new(AcceptRecord {
+            let record = Box::new(AcceptRecord {
                 ticket,
                 sender: outgoing.sender.clone(),
                 message: outgoing.id,
@@ -86,7 +86,11 @@ impl Core {
                 key: outgoing.idempotency_key.clone(),
                 content: outgoing.content(),
                 expires,
-            }))));
+            });
+            if record.key.is_some() {
+                self.keyed.insert(ticket, record.clone());
+            }
+            self.outputs.push_back(Output::Store(StoreOrder::Accept(record)));
         } else {
             self.on_taken(&outgoing.sender, outgoing.id);
         }

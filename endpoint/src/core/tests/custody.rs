@@ -418,3 +418,22 @@ fn a_question_about_somebody_elses_message_is_not_asked() {
     let asked = script.core.handle_ask(script.now, message.encode().into(), 1_000);
     assert!(matches!(asked, Err(SendError::NotAskable(_))));
 }
+
+#[test]
+fn a_message_sent_again_by_its_key_while_it_ends_is_asked_for_once_more() {
+    let mut script = Script::new(true);
+    script.send(1);
+    let seen = script.next();
+    script.receipt(&seen, Outcome::Delivered);
+    let ended = script.ended[0].id;
+    script.broken_disk = true;
+    let again = Outgoing { idempotency_key: Some(b"key"[..].into()), ..script.outgoing(2) };
+    let ticket = script.send_this(&again);
+    // The store answered before the outcome was written.
+    let known = || Accepted::Known { message: ended, outcome: None, is_final: false };
+    script.broken_disk = false;
+    script.core.handle_accepted(script.now, ticket, known());
+    script.run();
+    assert!(script.not_accepted.is_empty());
+    assert_eq!(script.seen.len(), 1, "the store was asked again, and took it here");
+}
