@@ -126,7 +126,7 @@ impl Core {
         self.ledger.in_custody += u64::from(custody.is_some());
         let payload_here = recovered.file.is_some() || slot.length == 0;
         let give_up_us = now.after_ms(slot.due().ms_since(now.wall).max(1));
-        Ok(self.outbox.accept(Slot {
+        let ticket = self.outbox.accept(Slot {
             file: recovered.file.map(|file| file.path),
             parked: true,
             payload_here,
@@ -137,7 +137,9 @@ impl Core {
             timed_out: true,
             give_up_us,
             ..slot
-        }))
+        });
+        self.outbox.on_recovered(now, &self.ledger, ticket);
+        Ok(ticket)
     }
 
     /// Asks the network what became of a message, by its statement. Answered by [`Output::Finished`] under the ticket: with

@@ -12,7 +12,8 @@ pub struct Limits {
     pub parked_messages: usize,
     /// How long a case is held while the router with its custody cannot be reached, ms (WIRE 10.5). Default 1 h; 0..=30 days.
     pub case_hold_ms: u64,
-    /// First wait before a message in custody is asked for, ms; doubles each time. Default 30,000.
+    /// First wait before a message in custody is asked for, ms; doubles each time, and is at least 5 ms for each message in custody, so that
+    /// they make 200 asks a second at most. Default 30,000.
     pub custody_ask_first_ms: u64,
     /// Longest such wait, ms. Default 1 h.
     pub custody_ask_longest_ms: u64,

@@ -52,7 +52,7 @@ impl Outbox {
         slot.may_have_arrived = true;
         slot.ask = true;
         let news = before.is_none_or(|before| before.id != id);
-        let wait_ms = slot.patience_ms(&self.limits);
+        let wait_ms = slot.patience_ms(&self.limits).max(spaced_ms(ledger));
         let (destination, class, case) = (slot.destination.clone(), slot.class, slot.case.clone());
         let in_flight = slot.stage == Stage::InFlight;
         self.park(now, ticket);
@@ -143,8 +143,16 @@ impl Outbox {
             self.denials.push(ticket);
             return self.send_again(now, ledger, ticket);
         }
-        let wait_ms = slot.patience_ms(&self.limits);
+        let wait_ms = slot.patience_ms(&self.limits).max(spaced_ms(ledger));
         self.put_to_rest(ticket, now.after_ms(wait_ms));
+    }
+
+    /// A message in custody found in the durable outbox is asked for when its turn comes among all of them.
+    pub fn on_recovered(&mut self, now: Now, ledger: &Ledger, ticket: Ticket) {
+        let ready = |slot: &Slot| slot.custody.is_some() && slot.stage == Stage::Ready;
+        if self.slots.get(&ticket).is_some_and(ready) {
+            self.put_to_rest(ticket, now.after_ms(spaced_ms(ledger)));
+        }
     }
 
     /// Routers the directory marks lost: their custody no longer counts, and what they had is sent again.
@@ -244,3 +252,11 @@ impl Slot {
         outcome == Outcome::Damaged && (self.expires < now.wall || (!self.payload_here && !stored))
     }
 }
+
+/// Asks of what is in custody: so far apart that all messages of this process there make 200 a second at most, ms. Their receipts
+/// come by themselves; asks are for those that were lost, and a million of them must not stand in the way of new messages.
+fn spaced_ms(ledger: &Ledger) -> u64 {
+    ledger.in_custody.saturating_mul(ASKS_APART_MS)
+}
+
+const ASKS_APART_MS: u64 = 5;
