@@ -200,15 +200,15 @@ impl Outgoing {
     /// Ends early when nobody takes the pieces any more.
     fn read_all(&self, store: &PayloadStore) -> Result<(), PayloadFault> {
         let mut reader = store.read(self.leaf, self.length, self.offset)?;
-        let (mut at, mut limit) = (self.offset, self.offset + WINDOW);
+        let (mut at, mut limit) = (self.offset, self.offset + AHEAD);
         while let Some(mut bytes) = reader.next_piece()? {
             while !bytes.is_empty() {
                 while let Ok(offset) = self.progress.try_recv() {
-                    limit = limit.max(offset + WINDOW);
+                    limit = limit.max(offset + AHEAD);
                 }
                 if at == limit {
                     let Ok(offset) = self.progress.recv() else { return Ok(()) };
-                    limit = limit.max(offset + WINDOW);
+                    limit = limit.max(offset + AHEAD);
                     continue;
                 }
                 let room = usize::try_from(limit - at).unwrap_or(usize::MAX);
@@ -225,6 +225,9 @@ impl Outgoing {
     }
 }
 
+/// How far beyond the recipient's WANT is sent: half of what may be. What is under way comes again after a cut, and nobody waits for these
+/// bytes as for live ones.
+const AHEAD: u64 = WINDOW / 2;
 /// A quarter of the window is the most (WIRE 9.4).
 const TELL_BYTES: u64 = WINDOW / 8;
 /// And 2 s.
