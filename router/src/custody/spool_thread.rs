@@ -1,7 +1,7 @@
 //! The spool's thread: everything that waits becomes durable by one fsync, then what was read is answered.
 //!
 //! Commands come over one queue and intents are carried out in order: all that wait make one batch, so that a fsync is shared by
-//! everything that arrived while the one before was under way. Batches begin at most every [`PACE`]: what comes to an idle
+//! everything that arrived while the one before was under way. Batches begin at most every `PACE`: what comes to an idle
 //! spool is written at once, and a busy one does not fsync, sign and send a frame of receipts for a handful of messages each.
 //! Reads do not wait for a batch.
 

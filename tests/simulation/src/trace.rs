@@ -9,7 +9,7 @@ use kernpost_codecs::{FrameDecoder, LaneKind, MessageRef, Receipt};
 
 use super::network::{Event, Stream};
 
-/// Events of a run that say something; timers and what became writable are left out. Bounded by [`MOST`].
+/// Events of a run that say something; timers and what became writable are left out. Bounded by `MOST`.
 #[derive(Default)]
 pub struct Trace {
     events: VecDeque<(u64, Event)>,
