@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
 
-use crate::workspace;
+use crate::workspace::{self, Programs};
 
 /// What the command line asks for.
 #[derive(Debug, Default, clap::Args)]
@@ -51,11 +51,10 @@ const PROGRAM: &str = "/counts";
 
 /// Counts and compares, or records. False: more instructions than on record.
 pub fn command(options: &Options) -> Result<bool> {
-    let mut build = workspace::cargo();
-    workspace::run(build.args(["build", "--release", "--quiet", "--package", "kernpost-benches", "--bin", "counts"]))?;
+    let program = Programs::build_release()?.counts;
     let mut counted = BTreeMap::new();
     for (case, _) in CASES {
-        counted.insert(case.to_owned(), count(case).with_context(|| format!("counting {case}"))?);
+        counted.insert(case.to_owned(), count(&program, case).with_context(|| format!("counting {case}"))?);
     }
     let path = workspace::root().join("benches/counts.toml");
     if options.record {
@@ -118,13 +117,13 @@ fn verdict(change: Option<f64>, tolerance: f64) -> Verdict {
 }
 
 /// Instructions of one thing of a case.
-fn count(case: &str) -> Result<f64> {
+fn count(program: &Path, case: &str) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("callgrind.out");
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--quiet", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=counts::counted*"]);
     valgrind.arg(format!("--callgrind-out-file={}", out.display()));
-    valgrind.arg(workspace::target().join("release/counts")).arg(case);
+    valgrind.arg(program).arg(case);
     let said = workspace::output(&mut valgrind)?;
     let things: f64 = said.trim().parse().with_context(|| format!("the program said {said:?}"))?;
     let instructions = instructions(&read(&out)?);

@@ -1,11 +1,11 @@
 //! How are thousands of seeds simulated, and the faults put in on purpose looked for? Builds `tests/simulation/src/bin/simulate.rs` in release,
 //! with the faults only when they are asked for, and runs it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::workspace;
+use crate::workspace::{self, Programs};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,16 +31,8 @@ pub fn command(options: &Options) -> Result<bool> {
 
 /// The same, with what was found as JSON in a file.
 pub fn run(options: &Options, json: Option<&Path>) -> Result<bool> {
-    // A folder of its own for the faults: nothing built with them lies where anything else looks for it.
-    let target = if options.mutants { workspace::target().join("mutants") } else { workspace::target() };
-    let mut build = workspace::cargo();
-    build.args(["build", "--release", "--quiet", "--package", "kernpost-simulation", "--bin", "simulate"]);
-    build.arg("--target-dir").arg(&target);
-    if options.mutants {
-        build.args(["--features", "mutants"]);
-    }
-    workspace::run(&mut build)?;
-    let mut simulate = std::process::Command::new(target.join("release/simulate"));
+    let program = if options.mutants { build_with_faults()? } else { Programs::build_release()?.simulate };
+    let mut simulate = std::process::Command::new(program);
     simulate.args(["--seeds", &options.seeds.to_string(), "--first-seed", &options.first_seed.to_string()]);
     simulate.args(["--threads", &options.threads.to_string()]);
     if options.mutants {
@@ -50,4 +42,14 @@ pub fn run(options: &Options, json: Option<&Path>) -> Result<bool> {
         simulate.arg("--json").arg(file);
     }
     Ok(simulate.status().context("starting simulate")?.success())
+}
+
+/// In a folder of its own: nothing built with the faults lies where anything else looks for it.
+fn build_with_faults() -> Result<PathBuf> {
+    let target = workspace::target().join("mutants");
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "--quiet", "--package", "kernpost-simulation", "--bin", "simulate"]);
+    build.args(["--features", "mutants", "--target-dir"]).arg(&target);
+    workspace::run(&mut build)?;
+    Ok(target.join("release/simulate"))
 }

@@ -23,48 +23,40 @@ pub struct Programs {
     pub router: PathBuf,
     /// `kernpost`.
     pub kernpost: PathBuf,
-}
-
-impl Programs {
-    /// Builds both programs as they ship and says where they are. Always both at once: built one by one they would ask
-    /// for different features of what they share, and compile it twice.
-    pub fn build_release() -> Result<Self> {
-        let packages = ["--package", "kernpost-router", "--package", "kernpost-endpoint"];
-        run(cargo().args(["build", "--release", "--bins"]).args(packages))?;
-        let folder = target().join("release");
-        let programs = Self { router: folder.join("kernpost-router"), kernpost: folder.join("kernpost") };
-        for program in [&programs.router, &programs.kernpost] {
-            ensure!(program.is_file(), "the build left no {}", program.display());
-        }
-        Ok(programs)
-    }
-}
-
-/// The programs a load run needs, in one build.
-#[derive(Debug, Clone)]
-pub struct LoadPrograms {
-    /// `kernpost-loadgen`; `kernpost-router` lies beside it.
+    /// `kernpost-loadgen`; it finds `kernpost-router` beside itself.
     pub loadgen: PathBuf,
     /// `relay-floor`.
     pub relay: PathBuf,
+    /// `link-bench`.
+    pub link_bench: PathBuf,
+    /// `simulate`, without faults put in.
+    pub simulate: PathBuf,
+    /// `counts`.
+    pub counts: PathBuf,
 }
 
-impl LoadPrograms {
-    /// Builds the load generator, the router and the relay floor as they ship and says where they are.
+impl Programs {
+    /// Builds every program as it ships and says where they are. Always all at once: each choice of packages asks for other
+    /// features of what they share, down to tokio, and compiles the tree again.
+    ///
+    /// # Errors
+    /// The build failed or left a program out.
     pub fn build_release() -> Result<Self> {
-        let packages = ["kernpost-router", "kernpost-endpoint", "kernpost-loadgen", "kernpost-benches"];
-        let mut command = cargo();
-        command.args(["build", "--release", "--bins"]);
-        for package in packages {
-            command.args(["--package", package]);
-        }
-        run(&mut command)?;
-        let folder = target().join("release");
-        let programs = Self { loadgen: folder.join("kernpost-loadgen"), relay: folder.join("relay-floor") };
-        for program in [&programs.loadgen, &programs.relay] {
-            ensure!(program.is_file(), "the build left no {}", program.display());
-        }
-        Ok(programs)
+        run(cargo().args(["build", "--release", "--workspace", "--exclude", "xtask", "--bins"]))?;
+        let program = |name: &str| {
+            let file = target().join("release").join(name);
+            ensure!(file.is_file(), "the build left no {}", file.display());
+            Ok(file)
+        };
+        Ok(Self {
+            router: program("kernpost-router")?,
+            kernpost: program("kernpost")?,
+            loadgen: program("kernpost-loadgen")?,
+            relay: program("relay-floor")?,
+            link_bench: program("link-bench")?,
+            simulate: program("simulate")?,
+            counts: program("counts")?,
+        })
     }
 }
 
@@ -73,6 +65,35 @@ pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// Runs the ignored tests of `file` (in `tests`) whose names contain `word`, one after the other, with the programs as they ship,
+/// and says what they printed and whether all were good. The tests themselves need not be release builds.
+///
+/// # Errors
+/// Something cannot be built or started.
+pub fn ignored_tests(file: &str, word: &str) -> Result<(String, bool)> {
+    Programs::build_release()?;
+    let mut command = cargo();
+    command.env("KERNPOST_PROGRAMS", target().join("release"));
+    // The whole workspace, as for `cargo test --workspace`: see `Programs::build_release`.
+    command.args([
+        "test",
+        "--workspace",
+        "--test",
+        file,
+        "--",
+        "--ignored",
+        "--nocapture",
+        "--test-threads",
+        "1",
+        word,
+    ]);
+    let output = command.output().with_context(|| format!("cannot start {}", shown(&command)))?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success()))
 }
 
 /// The compiler's own target triple.

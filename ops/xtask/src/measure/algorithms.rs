@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::load;
 use super::ratio::LINKS;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "algorithms",
@@ -23,7 +23,7 @@ const ALGORITHMS: [(&str, f64); 5] =
     [("esp256", 1.0), ("ed25519", 1.2), ("esp384", f64::INFINITY), ("ml-dsa-65", 1.2), ("hybrid", 1.4)];
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let mut cpu: [Vec<f64>; ALGORITHMS.len()] = Default::default();
     let mut ratio: [Vec<f64>; ALGORITHMS.len()] = Default::default();
     let mut fill: [Vec<f64>; ALGORITHMS.len()] = Default::default();

@@ -13,20 +13,8 @@ pub(super) const MEASURE: Measure = Measure {
 };
 
 fn run(_short: bool) -> Result<Vec<Reading>> {
-    let programs = ["--package", "kernpost-router", "--package", "kernpost-endpoint", "--bins"];
-    workspace::run(workspace::cargo().args(["build", "--release"]).args(programs))?;
-    let mut command = workspace::cargo();
-    // The programs that are measured are release builds; the test beside them need not be.
-    command.env("KERNPOST_PROGRAMS", workspace::target().join("release"));
-    let test = "bulk_in_custody_takes_bounded_memory_and_resumes";
-    command.args(["test", "--package", "kernpost-tests", "--test", "custody_large", "--", "--ignored", "--nocapture"]);
-    let output = command.arg(test).output().context("cannot start cargo")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        print!("{said}");
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    }
-    ensure!(output.status.success(), "the payloads did not arrive as they should");
+    let (said, good) = workspace::ignored_tests("custody_large", "bulk_in_custody_takes_bounded_memory_and_resumes")?;
+    ensure!(good, "the payloads did not arrive as they should:\n{said}");
     let read = |what: &str| {
         let line = said.lines().find_map(|line| line.split_once(&format!("reading: {what} = ")));
         let number = line.and_then(|(_, value)| value.split(' ').next()?.parse::<f64>().ok());

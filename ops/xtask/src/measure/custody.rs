@@ -5,10 +5,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::workspace::{self, LoadPrograms};
+use crate::workspace::{self, Programs};
 
 /// Builds everything as it ships and runs `kernpost-loadgen custody TASK` with `arguments`.
-pub(super) fn take(programs: &LoadPrograms, task: &str, arguments: &[&str]) -> Result<Value> {
+pub(super) fn take(programs: &Programs, task: &str, arguments: &[&str]) -> Result<Value> {
     let mut command = Command::new(&programs.loadgen);
     command.args(["custody", "--below"]).arg(workspace::target().join("custody")).arg(task);
     let printed = workspace::output(command.args(arguments))?;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::custody::{milliseconds, take};
 use super::links::number;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "custody-drain",
@@ -22,7 +22,7 @@ const P99: f64 = 10.0;
 const LIVE: &str = "2000";
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let messages = if short { "50000" } else { "500000" };
     let alone = take(&programs, "drain", &["--messages", messages])?;
     let beside = take(&programs, "drain", &["--messages", messages, "--live", LIVE])?;

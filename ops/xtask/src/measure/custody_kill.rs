@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::custody::{take, yes};
 use super::links::number;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "custody-kill",
@@ -15,7 +15,7 @@ pub(super) const MEASURE: Measure = Measure {
 };
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let arguments: &[&str] = if short { &["--kills", "5", "--rate", "2000"] } else { &["--kills", "50"] };
     let taken = take(&programs, "kill", arguments)?;
     let none = Some(Limit::AtMost(0.0));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::custody::take;
 use super::links::number;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "custody-memory",
@@ -19,7 +19,7 @@ pub(super) const MEASURE: Measure = Measure {
 const FORMULA: f64 = 64.0 + 560.0 + 8.0;
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let steps = if short { "100000,200000" } else { "1000000,2000000,4000000,10000000" };
     let taken = take(&programs, "memory", &["--steps", steps])?;
     let empty = number(&taken, "/empty_resident")? / MIB;

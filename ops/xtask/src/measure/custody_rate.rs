@@ -6,7 +6,7 @@ use super::custody::{milliseconds, take};
 use super::links::number;
 use super::load::reading;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "custody-rate",
@@ -24,7 +24,7 @@ const RUNS: usize = 3;
 const SHORT_RUNS: usize = 1;
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let (mut rates, mut reached, mut p50, mut p99, mut router, mut source) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let seconds = if short { "5" } else { "10" };

@@ -7,7 +7,7 @@ use super::custody::take;
 use super::links::number;
 use super::load::reading;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "custody-restart",
@@ -19,7 +19,7 @@ pub(super) const MEASURE: Measure = Measure {
 const READY: f64 = 2.0;
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let messages = if short { "100000" } else { "1000000" };
     let taken = take(&programs, "restart", &["--messages", messages, "--kills", if short { "2" } else { "5" }])?;
     let times = taken.get("ready_s").and_then(Value::as_array).context("no times")?;

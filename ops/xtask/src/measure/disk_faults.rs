@@ -1,6 +1,6 @@
 //! What does custody do on a disk that is full, read-only, failing or damaged? Tests with file systems of their own, as root.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::{Limit, Measure, Reading};
 use crate::workspace;
@@ -14,24 +14,8 @@ pub(super) const MEASURE: Measure = Measure {
 
 fn run(_short: bool) -> Result<Vec<Reading>> {
     ensure!(rustix::process::getuid().is_root(), "only root can mount the file systems that are needed");
-    let mut command = workspace::cargo();
-    command.args([
-        "test",
-        "--package",
-        "kernpost-tests",
-        "--test",
-        "disk_faults",
-        "--",
-        "--ignored",
-        "--test-threads",
-        "1",
-    ]);
-    let output = command.output().context("cannot start cargo")?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let (said, _) = workspace::ignored_tests("disk_faults", "")?;
     print!("{said}");
-    if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    }
     let ended = |how: &str| said.lines().filter(|line| line.starts_with("test ") && line.ends_with(how)).count();
     let (good, bad) = (ended("... ok"), ended("... FAILED"));
     #[expect(clippy::cast_precision_loss, reason = "a handful of tests")]

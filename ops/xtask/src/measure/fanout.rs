@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::load;
 use super::ratio::STATEMENT;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "ratio-fanout",
@@ -72,7 +72,7 @@ mod formula {
 }
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let (payload, rate) = (format!("{PAYLOAD}B"), format!("{RATE}/s"));
     let arguments = [
         "--senders",

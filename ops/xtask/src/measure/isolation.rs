@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::load;
 use super::{Limit, Measure, Reading};
-use crate::workspace::{self, LoadPrograms};
+use crate::workspace::{self, Programs};
 
 pub(super) const MEASURE: Measure = Measure {
     name: "isolation",
@@ -20,7 +20,7 @@ const SHORT_PAIRS: usize = 1;
 const ROOM: &str = "100000";
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let folder = tempfile::tempdir()?;
     let calm_scenario = folder.path().join("calm.toml");
     std::fs::write(&calm_scenario, calm()?)?;

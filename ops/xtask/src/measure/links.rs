@@ -6,18 +6,15 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{Limit, Reading, Spread};
-use crate::workspace;
+use crate::workspace::{self, Programs};
 
 /// Builds everything as it ships and runs `link-bench TASK` with the router and `arguments`.
 pub(super) fn take(task: &str, with_kernpost: bool, arguments: &[&str]) -> Result<Value> {
-    // At once: built one by one they would ask for different features of what they share.
-    let packages = ["--package", "kernpost-router", "--package", "kernpost-endpoint", "--package", "kernpost-benches"];
-    workspace::run(workspace::cargo().args(["build", "--release", "--bins"]).args(packages))?;
-    let program = |name: &str| workspace::target().join("release").join(name);
-    let mut command = Command::new(program("link-bench"));
-    command.arg(task).arg("--router").arg(program("kernpost-router"));
+    let programs = Programs::build_release()?;
+    let mut command = Command::new(programs.link_bench);
+    command.arg(task).arg("--router").arg(programs.router);
     if with_kernpost {
-        command.arg("--kernpost").arg(program("kernpost"));
+        command.arg("--kernpost").arg(programs.kernpost);
     }
     let printed = workspace::output(command.args(arguments))?;
     println!("{printed}");

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Limit, Reading, Spread};
-use crate::workspace::{self, LoadPrograms};
+use crate::workspace::{self, Programs};
 
 /// What the measures use of the load generator's JSON; see its crate documentation for the whole.
 #[derive(Debug, Clone, Deserialize)]
@@ -109,7 +109,7 @@ const GENERATOR_BOUND: u8 = 2;
 ///
 /// # Errors
 /// It cannot be started, its checks fail, or messages were lost.
-pub fn load(programs: &LoadPrograms, arguments: &[&str]) -> Result<Load> {
+pub fn load(programs: &Programs, arguments: &[&str]) -> Result<Load> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("result.json");
     let mut command = Command::new(&programs.loadgen);
@@ -128,7 +128,7 @@ pub fn load(programs: &LoadPrograms, arguments: &[&str]) -> Result<Load> {
 ///
 /// # Errors
 /// It cannot be started or says nothing.
-pub fn relay(programs: &LoadPrograms, frame_bytes: u32, sinks: u32, rate: u64, seconds: u64) -> Result<Relay> {
+pub fn relay(programs: &Programs, frame_bytes: u32, sinks: u32, rate: u64, seconds: u64) -> Result<Relay> {
     let mut command = Command::new(&programs.relay);
     for (option, value) in
         [("--frame-bytes", frame_bytes.into()), ("--sinks", sinks.into()), ("--rate", rate), ("--seconds", seconds)]

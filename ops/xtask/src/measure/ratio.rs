@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::load::{self, Load};
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const RATIO_256: Measure = Measure {
     name: "ratio-256",
@@ -45,7 +45,7 @@ const PAIRS_SHORT: usize = 1;
 const SATURATED_PAIRS: usize = 3;
 
 fn run(case: &Case, short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let (payload, rate) = (format!("{}B", case.payload), format!("{}/s", case.rate));
     let paced = ["--rate", &rate];
     let mut pairs = Pairs::default();

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::load::{self, Load};
 use super::ratio::LINKS;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const THROUGHPUT: Measure = Measure {
     name: "throughput-1k",
@@ -28,12 +28,12 @@ pub(super) const LATENCY_IDLE: Measure = Measure {
 const RUNS: usize = 5;
 const SHORT_RUNS: usize = 1;
 
-fn saturated(programs: &LoadPrograms) -> Result<Load> {
+fn saturated(programs: &Programs) -> Result<Load> {
     load::load(programs, &[&LINKS[..], &["--payload", "1KiB", "--max"]].concat())
 }
 
 fn throughput(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let (mut rates, mut shape) = (Vec::new(), String::new());
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let load = saturated(&programs)?;
@@ -45,7 +45,7 @@ fn throughput(short: bool) -> Result<Vec<Reading>> {
 }
 
 fn latency_half(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let (mut p50, mut p99, mut rates, mut shape) = (Vec::new(), Vec::new(), Vec::new(), String::new());
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let half = saturated(&programs)?.rate.achieved_per_s / 2.0;
@@ -68,7 +68,7 @@ fn latency_half(short: bool) -> Result<Vec<Reading>> {
 }
 
 fn latency_idle(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let (mut p50, mut p99, mut shape) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let arguments = ["--payload", "1KiB", "--rate", "20/s", "--duration", "10s"];

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::load;
 use super::ratio::LINKS;
 use super::{Limit, Measure, Reading};
-use crate::workspace::LoadPrograms;
+use crate::workspace::Programs;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "wire-overhead",
@@ -17,7 +17,7 @@ const RUNS: usize = 5;
 const SHORT_RUNS: usize = 1;
 
 fn run(short: bool) -> Result<Vec<Reading>> {
-    let programs = LoadPrograms::build_release()?;
+    let programs = Programs::build_release()?;
     let (mut sender, mut recipient, mut shape) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let load = load::load(&programs, &[&LINKS[..], &["--payload", "1KiB", "--rate", "40000/s"]].concat())?;
