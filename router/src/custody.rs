@@ -9,9 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernpost_router_core::custody::PayloadEvent;
 use kernpost_router_core::custody::spool::{EntryState, SpoolRead};
-use kernpost_router_core::custody::{Act, CustodyAlarm, CustodyLedger, CustodyStats, spool};
+use kernpost_router_core::custody::{Act, CustodyAlarm, CustodyLedger, CustodyStats, PayloadEvent, spool};
 use kernpost_router_core::{Crossing, Custody, CustodyConfig, CustodyOutput, EngineEvent, RouterSigner, WorkerId};
 use kernpost_routing_table::Table;
 use kernpost_spool::payloads::PayloadFault;
@@ -123,8 +122,7 @@ impl CustodyThreads {
         payloads.sweep(|sender, message| {
             let read = SpoolRead::Message { ticket: 0, sender: sender.clone(), message };
             let SpoolEvent::RecordRead { found: Some(found), .. } = spool.read(&read) else { return false };
-            let mut entries = found.head.into_iter().flat_map(|head| head.entries);
-            let named = entries.find(|entry| entry.message == message && entry.sender == *sender);
+            let named = found.head.as_ref().and_then(|head| head.entry_of(sender, message));
             // One whose index cannot be read may be waiting.
             named.is_none_or(|entry| entry.state == EntryState::Waiting)
         })?;

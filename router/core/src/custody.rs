@@ -36,6 +36,7 @@ use crate::outbound::Origin;
 use crate::presence::PresenceView;
 use crate::routing::{Routing, Unavailable};
 
+mod answers;
 mod asking;
 mod config;
 mod delivery;
@@ -58,9 +59,9 @@ pub use payloads::{PayloadEvent, PayloadOrder, Received};
 pub use signing::RouterSigner;
 pub use stats::CustodyStats;
 
+use answers::Then;
 use asking::Question;
 use delivery::Flight;
-use intake::Pending;
 use judging::Judging;
 use payloads::Payloads;
 use queues::{Loaded, Queues};
@@ -145,10 +146,10 @@ pub struct Custody {
     starved: BTreeSet<Queue>,
     /// Queues to look at before this turn ends.
     dirty: BTreeSet<(Class, Queue)>,
-    /// What the spool has not answered yet, in the order of the intents. Bounded by the workers' credit and the windows.
-    pending: VecDeque<Pending>,
+    /// What the spool has not answered yet, in order, and what follows. Bounded by the workers' credit and the windows.
+    pending: VecDeque<(SpoolIntent, Then)>,
     /// What has to be kept and found no room; tried again every second. Bounded as `pending`.
-    deferred: Vec<(SpoolIntent, Pending)>,
+    deferred: Vec<(SpoolIntent, Then)>,
     flights: Map<(Class, u64), Flight>,
     sequences: [u64; 3],
     timers: BTreeSet<(u64, Timer)>,
@@ -345,11 +346,7 @@ impl Custody {
                 Timer::Record(record) => self.try_record_again(record),
                 Timer::Due => self.look_for_due(),
                 Timer::Arrival(label) => self.on_arrival_late(label),
-                Timer::Again => {
-                    for (intent, pending) in std::mem::take(&mut self.deferred) {
-                        self.intend(intent, pending);
-                    }
-                }
+                Timer::Again => self.intend_again(),
             }
         }
     }
@@ -491,17 +488,6 @@ impl Custody {
         self.settle(origin, if attached { Code::BUSY } else { Code::NOT_ATTACHED }, detail);
     }
 
-    /// The same again, once there may be room.
-    fn intend_later(&mut self, intent: SpoolIntent, pending: Pending) {
-        self.timers.insert((self.now.after_ms(FULL_PAUSE_MS), Timer::Again));
-        self.deferred.push((intent, pending));
-    }
-
-    fn intend(&mut self, intent: SpoolIntent, pending: Pending) {
-        self.pending.push_back(pending);
-        self.outputs.push_back(CustodyOutput::Intent(intent));
-    }
-
     /// An attempt was undecided: whatever becomes of the record in memory, its next attempt says so.
     fn note_tried(&mut self, record: RecordId) {
         self.tried.insert(record);
@@ -543,5 +529,3 @@ impl Custody {
 
 /// Records remembered as tried; beyond it everything taken so far counts as tried.
 const MOST_TRIED: usize = 65_536;
-/// How long to wait before asking again for what there was no room for, ms.
-const FULL_PAUSE_MS: u64 = 1_000;

@@ -8,7 +8,7 @@ use kernpost_codecs::receipts::ReceiptsFrame;
 use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Code, Digest, EndpointId, MessageId, MessageRef, Outcome, Receipt};
 
-use super::intake::Pending;
+use super::answers::Then;
 use super::queues::Step;
 use super::spool::{EntryState, HeadEntry, RecordId, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyOutput};
@@ -25,7 +25,7 @@ pub(super) enum Question {
     /// The receipt that ended a message; `onward` is the ask to be passed on when it cannot be read.
     Proof { origin: Origin, onward: Option<Box<Onward>>, sender: EndpointId, message: MessageId },
     /// A message whose payload could come on a stream of its own: is it held?
-    Arriving { label: Label, sender: EndpointId, message: MessageId, leaf: Digest },
+    Arriving { label: Label },
     /// Messages an operator gives up.
     Discard { messages: Vec<(EndpointId, MessageId)>, reason: String },
 }
@@ -73,8 +73,7 @@ impl Custody {
     }
 
     fn record_act(&mut self, entry: Bytes) {
-        let intent = SpoolIntent::Audit { entry };
-        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        self.intend(SpoolIntent::Audit { entry }, Then::Moved);
     }
 
     /// The spool is asked first; what it does not hold is passed on to the recipient.
@@ -103,9 +102,7 @@ impl Custody {
             Some(Question::Proof { origin, onward, sender, message }) => {
                 self.tell_proof(origin, onward.as_deref(), found, &sender, message);
             }
-            Some(Question::Arriving { label, sender, message, leaf }) => {
-                self.on_arrival_known(label, found, &sender, message, leaf);
-            }
+            Some(Question::Arriving { label }) => self.on_arrival_known(label, found),
             Some(Question::Discard { messages, reason }) => {
                 if let Some(stored) = found {
                     self.discard(stored, &messages, &reason);
@@ -125,9 +122,7 @@ impl Custody {
         message: MessageId,
         leaf: Digest,
     ) {
-        let entries = stored.head.iter().flat_map(|head| &head.entries);
-        let named = |entry: &&HeadEntry| entry.message == message && entry.sender == *sender;
-        match entries.clone().find(named) {
+        match stored.head.as_ref().and_then(|head| head.entry_of(sender, message)) {
             Some(entry) if entry.leaf != leaf => self.settle(origin, Code::ID_REUSED, Detail::default()),
             Some(HeadEntry { state: EntryState::Final { receipt, .. }, .. }) => {
                 let (record, sender) = (*receipt, sender.clone());

@@ -12,8 +12,8 @@ use kernpost_codecs::{Code, EndpointId, MessageRef, Outcome, Party, Retry};
 use kernpost_routing_table::KeyOwner;
 use smallvec::SmallVec;
 
+use super::answers::Then;
 use super::ending::Ended;
-use super::intake::Pending;
 use super::judging::Judgement;
 use super::queues::Step;
 use super::spool::{EntryState, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead};
@@ -168,7 +168,7 @@ impl Custody {
             let (before, mut head) = (loaded.head.place(), loaded.head.clone());
             head.entries.iter_mut().for_each(|entry| entry.state = EntryState::Sent(Code::NOTED));
             let intent = SpoolIntent::Update { record, before, head, body: None };
-            self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+            self.intend(intent, Then::Moved);
         }
         if let Some(state) = self.queues.get_mut(queue) {
             state.flying += open as u64;

@@ -5,7 +5,7 @@
 
 use kernpost_codecs::{Code, Outcome};
 
-use super::intake::Pending;
+use super::answers::Then;
 use super::queues::Step;
 use super::spool::{EntryState, Kind, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyOutput, Timer};
@@ -89,7 +89,7 @@ impl Custody {
             Kind::Receipts => Vec::new(),
         };
         let intent = SpoolIntent::Forget { record: stored.record, before: head.place(), messages };
-        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        self.intend(intent, Then::Moved);
     }
 }
 

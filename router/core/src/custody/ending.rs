@@ -11,7 +11,8 @@ use kernpost_codecs::part::{HopHeader, Part};
 use kernpost_codecs::{Code, Outcome, UnixMs};
 
 use super::Custody;
-use super::intake::{EXPIRY_GRACE_MS, Pending, body_of};
+use super::answers::Then;
+use super::intake::{EXPIRY_GRACE_MS, body_of};
 use super::queues::{Loaded, Step};
 use super::spool::{EntryState, Head, HeadEntry, Kind, Queue, RecordId, SpoolIntent};
 use crate::mutant::{self, Mutant};
@@ -96,8 +97,7 @@ impl Custody {
             head.due = self.due_of(&head);
             let record = self.name_record();
             self.expect_record(queue);
-            let intent = SpoolIntent::Keep { record, head: head.clone(), body: body.clone() };
-            self.intend(intent, Pending::Receipts { record, head, body });
+            self.intend(SpoolIntent::Keep { record, head, body }, Then::Kept);
             kept.push((now.iter().map(|(at, _)| *at).collect(), record));
         }
         kept
@@ -138,7 +138,7 @@ impl Custody {
             state.ready.remove(&record);
         }
         self.loaded.insert(record, loaded);
-        self.intend(intent.clone(), Pending::Ending { record, positions, again: Box::new(intent) });
+        self.intend(intent, Then::Ended(positions));
     }
 
     /// The end of these entries is durable.

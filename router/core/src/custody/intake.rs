@@ -12,32 +12,13 @@ use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::{Code, EndpointId, Entry, FrameDecoder, MessageRef, SKEW_MS};
 use kernpost_routing_table::{EndpointIndex, Table};
 
+use super::answers::Then;
 use super::asking::Question;
 use super::queues::{Loaded, QueueState};
-use super::spool::{
-    EntryState, Head, HeadEntry, Kind, Queue, RecordId, Repeat, SpoolFault, SpoolIntent, SpoolRead, Stored, Totals,
-};
+use super::spool::{EntryState, Head, HeadEntry, Kind, Queue, RecordId, Repeat, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyOutput, Timer};
 use crate::crossing::{Crossing, Move, Onward, Receipts};
-use crate::mutant::{self, Mutant};
 use crate::outbound::Origin;
-
-/// An intent the spool has not answered.
-#[derive(Debug)]
-pub(super) enum Pending {
-    /// Messages to be taken; each with the label that waits for its receipt.
-    Messages { record: RecordId, head: Head, body: Bytes, origins: Vec<Origin> },
-    /// Receipts to be sent late.
-    Receipts { record: RecordId, head: Head, body: Bytes },
-    /// These entries of a record end; the intent is kept for the case that there is no room now.
-    Ending { record: RecordId, positions: Vec<usize>, again: Box<SpoolIntent> },
-    /// The index of a record is made again.
-    Restoring(Box<SpoolIntent>),
-    /// A record that nobody can be told of goes aside.
-    Losing(Box<SpoolIntent>),
-    /// A record moves to another queue, is forgotten or goes aside; or an act is recorded.
-    Other(Box<SpoolIntent>),
-}
 
 impl Custody {
     /// Takes what a worker hands over, or refuses it; asks are answered.
@@ -110,58 +91,10 @@ impl Custody {
         head.due = self.due_of(&head);
         let record = self.name_record();
         self.expect_record(queue);
-        let intent = SpoolIntent::Keep { record, head: head.clone(), body: body.clone() };
-        self.intend(intent, Pending::Messages { record, head, body, origins });
+        self.intend(SpoolIntent::Keep { record, head, body }, Then::Taken(origins));
     }
 
-    /// The spool made the next intents durable: what they promise may be said now.
-    pub(super) fn on_committed(&mut self, intents: usize, repeats: &[Repeat], totals: Totals) {
-        self.totals = totals;
-        let mut receipts: Vec<(Origin, HeadEntry)> = Vec::new();
-        let (mut found, mut lost) = (false, false);
-        for _ in 0..intents {
-            match self.pending.pop_front() {
-                Some(Pending::Messages { record, head, body, origins }) => {
-                    let repeated = repeats.iter().filter(|repeat| repeat.record == record);
-                    self.on_taken(record, head, body, origins, repeated, &mut receipts);
-                }
-                Some(Pending::Receipts { record, head, body }) => self.on_kept(record, head, body),
-                Some(Pending::Ending { record, positions, .. }) => self.on_ended(record, &positions),
-                Some(Pending::Other(intent)) => self.on_moved(&intent),
-                Some(Pending::Restoring(intent)) => {
-                    self.on_moved(&intent);
-                    found = true;
-                }
-                Some(Pending::Losing(_)) => lost = true,
-                None => {}
-            }
-        }
-        // After everything else of the same commit, because the totals are those of its end.
-        if found {
-            self.ledger.find(totals.messages);
-        } else if lost {
-            self.ledger.lose(totals.messages);
-        }
-        self.send_custody_receipts(receipts);
-    }
-
-    /// A record waits in another queue, or again after its index was made anew: what was read of that queue may have been read
-    /// before, so it is read again from the front.
-    fn on_moved(&mut self, intent: &SpoolIntent) {
-        let SpoolIntent::Update { head, .. } = intent else { return };
-        if !head.waits() {
-            return;
-        }
-        self.open_queue(&head.queue);
-        if let Some(state) = self.queues.get_mut(&head.queue) {
-            state.cursor = None;
-            state.end = false;
-            state.missed |= state.reading;
-        }
-        self.mark_dirty(&head.queue);
-    }
-
-    fn on_taken<'r>(
+    pub(super) fn on_taken<'r>(
         &mut self,
         record: RecordId,
         mut head: Head,
@@ -216,7 +149,7 @@ impl Custody {
     }
 
     /// A record that was expected did not come.
-    fn nothing_kept(&mut self, queue: &Queue) {
+    pub(super) fn nothing_kept(&mut self, queue: &Queue) {
         if let Some(state) = self.queues.get_mut(queue) {
             state.pending = state.pending.saturating_sub(1);
             state.look = true;
@@ -274,60 +207,6 @@ impl Custody {
                     }
                 }
             }
-        }
-    }
-
-    /// The next intents are not durable, or nobody knows.
-    pub(super) fn on_not_committed(&mut self, intents: usize, fault: SpoolFault) {
-        for _ in 0..intents {
-            match (self.pending.pop_front(), &fault) {
-                (Some(Pending::Messages { head, origins, .. }), SpoolFault::Full) => {
-                    for (origin, entry) in origins.into_iter().zip(&head.entries) {
-                        self.stats.refused += 1;
-                        self.totals.free_bytes = 0;
-                        let endpoint = head.queue.waits_for.first().unwrap_or(&entry.sender).clone();
-                        if entry.may_be_large() {
-                            self.release_payload(entry.leaf);
-                        }
-                        self.refuse(origin, &endpoint);
-                    }
-                    self.nothing_kept(&head.queue);
-                }
-                (Some(Pending::Messages { record, head, body, origins }), SpoolFault::Failed { .. })
-                    if mutant::is(Mutant::IgnoreFsyncError) =>
-                {
-                    let mut receipts = Vec::new();
-                    self.on_taken(record, head, body, origins, std::iter::empty(), &mut receipts);
-                    self.send_custody_receipts(receipts);
-                }
-                (Some(Pending::Messages { head, origins, .. }), SpoolFault::Failed { .. }) => {
-                    self.stats.not_kept += head.entries.len() as u64;
-                    for origin in origins {
-                        self.settle(origin, Code::UNDECIDED_STORAGE, Detail::default());
-                    }
-                }
-                (Some(Pending::Receipts { record, head, body }), SpoolFault::Full) => {
-                    let intent = SpoolIntent::Keep { record, head: head.clone(), body: body.clone() };
-                    self.intend_later(intent, Pending::Receipts { record, head, body });
-                }
-                (Some(Pending::Ending { record, positions, again }), SpoolFault::Full) => {
-                    let intent = (*again).clone();
-                    self.intend_later(intent, Pending::Ending { record, positions, again });
-                }
-                (Some(Pending::Other(intent)), SpoolFault::Full) => {
-                    self.intend_later((*intent).clone(), Pending::Other(intent));
-                }
-                (Some(Pending::Restoring(intent)), SpoolFault::Full) => {
-                    self.intend_later((*intent).clone(), Pending::Restoring(intent));
-                }
-                (Some(Pending::Losing(intent)), SpoolFault::Full) => {
-                    self.intend_later((*intent).clone(), Pending::Losing(intent));
-                }
-                (Some(_) | None, _) => {}
-            }
-        }
-        if let SpoolFault::Failed { cause } = fault {
-            self.stop(cause);
         }
     }
 

@@ -12,7 +12,8 @@ use kernpost_codecs::part::Part;
 use kernpost_codecs::{Code, Digest, EndpointId, MessageRef, Outcome};
 use kernpost_routing_table::KeyOwner;
 
-use super::intake::{Pending, endpoints_of, held_cost};
+use super::answers::Then;
+use super::intake::{endpoints_of, held_cost};
 use super::queues::{Loaded, Step};
 use super::spool::{EntryState, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyAlarm, CustodyOutput};
@@ -147,7 +148,7 @@ impl Custody {
         self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Damaged { record }));
         let head = self.head_from(&part)?;
         let intent = SpoolIntent::Update { record, before: head.place(), head: head.clone(), body: None };
-        self.intend(intent.clone(), Pending::Restoring(Box::new(intent)));
+        self.intend(intent, Then::Found);
         Some(Loaded::new(head, Some(Arc::new(part)), true))
     }
 
@@ -205,14 +206,14 @@ impl Custody {
         }
         let intent =
             SpoolIntent::Quarantine { record, reason: "its body does not read back as it was written".to_owned() };
-        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        self.intend(intent, Then::Moved);
     }
 
     fn on_unreadable(&mut self, record: RecordId) {
         self.stats.damaged += 1;
         self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Unreadable { record }));
         let intent = SpoolIntent::Quarantine { record, reason: "neither index nor body can be read".to_owned() };
-        self.intend(intent.clone(), Pending::Losing(Box::new(intent)));
+        self.intend(intent, Then::Lost);
     }
 
     /// Another table: begin again with everything that waits.
@@ -305,7 +306,7 @@ impl Custody {
             state.end = false;
         }
         let intent = SpoolIntent::Update { record, before, head, body: None };
-        self.intend(intent.clone(), Pending::Other(Box::new(intent)));
+        self.intend(intent, Then::Moved);
         for queue in [&from, &to] {
             if let Some(state) = self.queues.get_mut(queue) {
                 state.look = true;

@@ -196,7 +196,6 @@ impl Custody {
         step: &Move,
         waits_for: Arc<[EndpointId]>,
     ) {
-        let Some(leaf) = onward.part.entries().get(step.position).map(|entry| entry.leaf) else { return };
         if self.payloads.arriving() >= self.config.large_payloads {
             return self.settle_unwanted(origin);
         }
@@ -211,7 +210,7 @@ impl Custody {
         let (sender, message, length) = (step.sender.clone(), step.message, step.payload_len);
         let onward = Onward { moves: vec![step.clone()], ..onward.clone() };
         self.payloads.arriving.insert(label, Arrival { origin, onward, waits_for, length, deadline_us });
-        let ticket = self.ticket(Question::Arriving { label, sender: sender.clone(), message, leaf });
+        let ticket = self.ticket(Question::Arriving { label });
         self.outputs.push_back(CustodyOutput::Read(SpoolRead::Message { ticket, sender, message }));
     }
 
@@ -223,35 +222,28 @@ impl Custody {
     }
 
     /// What the spool knows of a message whose payload could come.
-    pub(super) fn on_arrival_known(
-        &mut self,
-        label: Label,
-        found: Option<Stored>,
-        sender: &EndpointId,
-        message: MessageId,
-        leaf: Digest,
-    ) {
+    pub(super) fn on_arrival_known(&mut self, label: Label, found: Option<Stored>) {
         let Some(arrival) = self.payloads.arriving.get(&label) else { return };
+        let Some(step) = arrival.onward.moves.first() else { return };
+        let Some(entry) = arrival.onward.part.entries().get(step.position) else { return };
+        let (sender, message, leaf) = (step.sender.clone(), step.message, entry.leaf);
         let damaged = |stored: &Stored| {
-            let entries = stored.head.iter().flat_map(|head| &head.entries);
-            let mut named = entries.filter(|entry| entry.message == message && entry.sender == *sender);
-            named.any(|entry| matches!(entry.state, EntryState::Final { outcome: Outcome::Damaged, .. }))
+            let held = stored.head.as_ref().and_then(|head| head.entry_of(&sender, message));
+            held.is_some_and(|entry| matches!(entry.state, EntryState::Final { outcome: Outcome::Damaged, .. }))
         };
         if let Some(stored) = found.filter(|stored| !damaged(stored)) {
             let origin = arrival.origin;
             self.payloads.arriving.remove(&label);
             self.stats.repeats += 1;
-            return self.tell_known(origin, None, &stored, sender, message, leaf);
+            return self.tell_known(origin, None, &stored, &sender, message, leaf);
         }
-        let statement = arrival.onward.part.entries().iter().find(|entry| entry.leaf == leaf);
-        let digest = statement.and_then(|entry| Some(MessageRef::parse(&entry.statement).ok()?.payload_digest));
-        let (sender, length) = (sender.clone(), arrival.length);
-        match digest {
-            Some(digest) => {
+        match MessageRef::parse(&entry.statement).map(|statement| statement.payload_digest) {
+            Ok(digest) => {
+                let length = arrival.length;
                 let order = PayloadOrder::Open { label, leaf, sender, message, length, digest };
                 self.outputs.push_back(CustodyOutput::Payload(order));
             }
-            None => self.end_arrival(label, Code::BAD_STATEMENT),
+            Err(_) => self.end_arrival(label, Code::BAD_STATEMENT),
         }
     }
 

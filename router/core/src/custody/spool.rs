@@ -103,6 +103,11 @@ impl Head {
         self.entries.iter().any(|entry| entry.state == EntryState::Waiting)
     }
 
+    /// The entry of this message; one kept twice by chance is a repeat in the later record.
+    pub fn entry_of(&self, sender: &EndpointId, message: MessageId) -> Option<&HeadEntry> {
+        self.entries.iter().find(|entry| entry.message == message && entry.sender == *sender)
+    }
+
     /// Entries to be delivered, and the bytes they occupy.
     pub fn waiting(&self) -> (u64, u64) {
         let waiting = self.entries.iter().filter(|entry| entry.state == EntryState::Waiting);

@@ -153,8 +153,7 @@ fn waits_in(head: &Head, queue: &Queue) -> bool {
 
 fn holds(head: &Head, sender: &EndpointId, message: MessageId) -> bool {
     use kernpost_router_core::custody::spool::{EntryState, Kind};
-    let mut entries = head.entries.iter().filter(|entry| entry.state != EntryState::Repeat);
-    head.kind == Kind::Messages && entries.any(|entry| entry.message == message && entry.sender == *sender)
+    head.kind == Kind::Messages && head.entry_of(sender, message).is_some()
 }
 
 /// Rows of a queue scanned first, twice as many each time: usually the bytes asked for are a few records.
