@@ -24,7 +24,7 @@ impl Found {
     /// `None`: the record's index does not name it, or cannot be read.
     pub(super) fn new(name: &MessageName, stored: Stored) -> Option<Self> {
         let head = stored.head?;
-        let entry = head.entry_of(&name.sender, name.id).filter(|entry| entry.state != EntryState::Repeat)?.clone();
+        let entry = head.entry_of(&name.sender, name.id)?.clone();
         let part = stored.body.and_then(|body| Part::decode(body).ok());
         Some(Self { name: name.clone(), record: stored.record, head, entry, part })
     }

@@ -103,9 +103,10 @@ impl Head {
         self.entries.iter().any(|entry| entry.state == EntryState::Waiting)
     }
 
-    /// The entry of this message; one kept twice by chance is a repeat in the later record.
+    /// The entry of this message, unless another record holds it.
     pub fn entry_of(&self, sender: &EndpointId, message: MessageId) -> Option<&HeadEntry> {
-        self.entries.iter().find(|entry| entry.message == message && entry.sender == *sender)
+        let mut held = self.entries.iter().filter(|entry| entry.state != EntryState::Repeat);
+        held.find(|entry| entry.message == message && entry.sender == *sender)
     }
 
     /// Entries to be delivered, and the bytes they occupy.

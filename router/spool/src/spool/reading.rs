@@ -152,8 +152,7 @@ fn waits_in(head: &Head, queue: &Queue) -> bool {
 }
 
 fn holds(head: &Head, sender: &EndpointId, message: MessageId) -> bool {
-    use kernpost_router_core::custody::spool::{EntryState, Kind};
-    head.kind == Kind::Messages && head.entry_of(sender, message).is_some()
+    head.kind == kernpost_router_core::custody::spool::Kind::Messages && head.entry_of(sender, message).is_some()
 }
 
 /// Rows of a queue scanned first, twice as many each time: usually the bytes asked for are a few records.
