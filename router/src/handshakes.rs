@@ -55,6 +55,8 @@ pub struct Newcomer {
 pub struct HandshakeGate {
     limits: HandshakesSection,
     in_progress: usize,
+    /// The most there ever were.
+    most: usize,
     strangers: Bucket,
     places: Vec<Place>,
     hasher: std::collections::hash_map::RandomState,
@@ -89,6 +91,7 @@ impl HandshakeGate {
         let place = Place { bucket: Bucket::full(limits.per_prefix_burst), known: 0, known_until_us: 0 };
         Self {
             in_progress: 0,
+            most: 0,
             strangers: Bucket::full(limits.strangers_burst),
             places: vec![place; PLACES],
             hasher: std::collections::hash_map::RandomState::new(),
@@ -114,6 +117,7 @@ impl HandshakeGate {
             }
         }
         self.in_progress += 1;
+        self.most = self.most.max(self.in_progress);
         Verdict::Accept
     }
 
@@ -161,6 +165,12 @@ impl HandshakeGate {
     #[must_use]
     pub fn in_progress(&self) -> usize {
         self.in_progress
+    }
+
+    /// The most handshakes that were ever in progress at once.
+    #[must_use]
+    pub fn most_in_progress(&self) -> usize {
+        self.most
     }
 
     fn room_for(&self, peer: bool) -> usize {
@@ -245,6 +255,8 @@ mod tests {
         assert_eq!(gate.judge(0, peer), Verdict::Accept);
         assert_eq!(gate.judge(0, peer), Verdict::Accept);
         assert_eq!(gate.judge(0, peer), Verdict::Refuse(Refusal::InProgress));
+        (0..8).for_each(|_| gate.on_end());
+        assert_eq!((gate.in_progress(), gate.most_in_progress()), (0, 8));
     }
 
     #[test]

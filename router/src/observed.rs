@@ -135,6 +135,8 @@ pub struct HandshakeCounts {
     pub retried: u64,
     /// In progress now.
     pub in_progress: u64,
+    /// The most there ever were at once.
+    pub most_in_progress: u64,
 }
 
 /// Which side ended a link.

@@ -12,6 +12,7 @@
 
 pub mod certificates;
 pub mod client_process;
+pub mod numbered;
 pub mod process;
 pub mod rig;
 pub mod scene;

@@ -47,14 +47,10 @@ fn asked(portal: &Desk, message: &str, more: &[&str]) -> Ran {
     tokio::task::block_in_place(|| portal.run(&[&ask, more].concat()))
 }
 
-/// Kills the router and starts it again with the same spool, at the address it had.
+/// With the same spool.
 fn kill_and_restart(scene: &mut Scene) {
-    let mut router = scene.network.take("r1");
-    let address = router.address;
-    router.process().kill();
-    drop(router);
-    let settings = scene.network.custody("r1").with("listen.addresses", vec![address.to_string()]);
-    scene.network.start("r1", &settings);
+    let settings = scene.network.custody("r1");
+    scene.network.kill_and_restart("r1", settings);
 }
 
 fn held(scene: &Scene) -> Value {

@@ -10,38 +10,30 @@ use bytes::Bytes;
 use kernpost_endpoint::client::{fresh_id, payload_file};
 use kernpost_endpoint::{Client, Delivery, Outgoing, stage_queue};
 use kernpost_tests::client_process::{Desk, Running, ended, started};
+use kernpost_tests::numbered::bytes;
 use kernpost_tests::process::{Settings, wait_until};
 use kernpost_tests::scene::{FOR_OFFICE, Scene, WHERE};
 use kernpost_tests::wire_client::within;
 
 const MIB: usize = 1 << 20;
 
-/// Bytes that differ from place to place.
-fn bytes(length: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(length + 4_096);
-    let piece: Vec<u8> = (0..4_096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    while bytes.len() < length {
-        bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&piece);
-    }
-    bytes.truncate(length);
-    bytes
-}
-
 /// A router `r1` with custody, a portal with a durable outbox, and an office that is not there yet.
 struct Play {
     scene: Scene,
     portal: Desk,
     office: Desk,
-    payload: Vec<u8>,
+    payload: Bytes,
+}
+
+fn settings(scene: &Scene) -> Settings {
+    scene.network.custody("r1").overridden_by(&Settings::watchful())
 }
 
 impl Play {
     fn with(length: usize) -> Self {
         let mut scene = Scene::new();
         scene.network.publish();
-        let settings = scene.network.custody("r1").overridden_by(&watchful());
-        scene.network.start("r1", &settings);
+        scene.network.start("r1", &settings(&scene));
         let portal =
             Desk::new(&scene, "portal", "portal", &[&scene.portal], &["r1"]).with("[outbox]\nfolder = \"outbox\"\n");
         let office = Desk::new(&scene, "office", "office", &[&scene.office], &["r1"]);
@@ -65,14 +57,14 @@ impl Play {
         sent
     }
 
-    /// Kills the router and starts it again with the same spool, at the address it had.
+    /// With the same spool.
     fn kill_router(&mut self) {
-        let mut router = self.scene.network.take("r1");
-        let address = router.address;
-        router.process().kill();
-        drop(router);
-        let settings = self.scene.network.custody("r1").overridden_by(&watchful());
-        self.scene.network.start("r1", &settings.with("listen.addresses", vec![address.to_string()]));
+        let settings = settings(&self.scene);
+        self.scene.network.kill_and_restart("r1", settings);
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        self.scene.network.router("r1").metric(name)
     }
 
     /// The only payload in the spool's folder, and its length there.
@@ -87,16 +79,6 @@ impl Play {
 
     fn held(&self) -> u64 {
         self.scene.network.router("r1").status()["custody"]["held"].as_u64().unwrap()
-    }
-
-    /// A metric of the router.
-    fn metric(&self, name: &str) -> u64 {
-        let url = format!("http://{}/metrics", self.scene.network.router("r1").admin);
-        let page = ureq::get(&url).call().unwrap().into_body().read_to_string().unwrap();
-        let name = format!("kernpost_{name}");
-        let rest = |line: &str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values = page.lines().filter(|line| rest(line)).map(|line| line.rsplit(' ').next().unwrap());
-        values.map(|value| value.parse::<f64>().unwrap()).sum::<f64>() as u64
     }
 
     /// How much more than the payload a counter has, once it stands still: workers publish theirs from time to time.
@@ -127,11 +109,6 @@ impl Play {
         ended(office).await;
         self.scene.network.stop();
     }
-}
-
-/// Links notice within three seconds that the other side is gone.
-fn watchful() -> Settings {
-    Settings::new().with("link.idle_timeout_ms", 3_000).with("link.keep_alive_ms", 1_000)
 }
 
 fn only_file(folder: &Path) -> Option<(PathBuf, u64)> {

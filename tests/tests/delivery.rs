@@ -59,11 +59,6 @@ fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// Links notice within three seconds that the other side is gone.
-fn watchful() -> Settings {
-    Settings::new().with("link.idle_timeout_ms", 3_000).with("link.keep_alive_ms", 1_000)
-}
-
 /// Two routers, a portal at the first, an office at the second.
 struct Play {
     scene: Scene,
@@ -189,7 +184,7 @@ async fn messages_of_a_case_arrive_in_order_while_another_case_overtakes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_egress_router_is_killed_a_message_accepted_meanwhile_is_found_and_its_case_goes_on_in_order() {
-    let mut play = Play::on(Scene::two_routers_with(&watchful())).await;
+    let mut play = Play::on(Scene::two_routers_with(&Settings::watchful())).await;
     let mut sent = Vec::new();
     for number in 0..4 {
         sent.push(play.send(in_case(play.letter(&format!("A{number}")), "A")).await);
@@ -200,7 +195,7 @@ async fn when_the_egress_router_is_killed_a_message_accepted_meanwhile_is_found_
     egress.process().kill();
     first.accept().await.unwrap();
     play.wait_journalled(1);
-    play.start_again("r2", address, watchful());
+    play.start_again("r2", address, Settings::watchful());
     for number in 1..4 {
         let next = received(&play.office).await;
         assert_eq!(text(&next), format!("A{number}"));
@@ -225,13 +220,13 @@ async fn when_the_egress_router_is_killed_a_message_accepted_meanwhile_is_found_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_egress_router_is_killed_a_message_still_in_hand_is_asked_for_and_handed_over_once() {
-    let mut play = Play::on(Scene::two_routers_with(&watchful())).await;
+    let mut play = Play::on(Scene::two_routers_with(&Settings::watchful())).await;
     let sent = play.send(play.letter("Antrag")).await;
     let thinking = received(&play.office).await;
     let mut egress = play.scene.network.take("r2");
     let address = egress.address;
     egress.process().kill();
-    play.start_again("r2", address, watchful());
+    play.start_again("r2", address, Settings::watchful());
     wait_until("the office is asked", || (play.office.status().ledger.asked >= 1).then_some(()));
     thinking.accept().await.unwrap();
     assert!(delivered(sent).await.attempts > 1);
@@ -241,7 +236,7 @@ async fn when_the_egress_router_is_killed_a_message_still_in_hand_is_asked_for_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_ingress_router_is_killed_the_sender_comes_back_and_learns_the_outcome() {
-    let mut play = Play::on(Scene::two_routers_with(&watchful())).await;
+    let mut play = Play::on(Scene::two_routers_with(&Settings::watchful())).await;
     let sent = play.send(play.letter("Antrag")).await;
     let thinking = received(&play.office).await;
     let mut ingress = play.scene.network.take("r1");
@@ -250,7 +245,7 @@ async fn when_the_ingress_router_is_killed_the_sender_comes_back_and_learns_the_
     thinking.accept().await.unwrap();
     play.wait_journalled(1);
     let second = play.scene.network.router("r2").address;
-    play.start_again("r1", address, watchful().peer("de/router/r2", second));
+    play.start_again("r1", address, Settings::watchful().peer("de/router/r2", second));
     assert!(delivered(sent).await.attempts > 1);
     let again = play.send(play.letter("noch einer")).await;
     received(&play.office).await.accept().await.unwrap();
@@ -261,7 +256,7 @@ async fn when_the_ingress_router_is_killed_the_sender_comes_back_and_learns_the_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_router_that_stands_still_between_forward_and_settlement_loses_nothing_and_its_books_balance() {
-    let mut play = Play::on(Scene::two_routers_with(&watchful())).await;
+    let mut play = Play::on(Scene::two_routers_with(&Settings::watchful())).await;
     let sent = play.send(play.letter("Antrag")).await;
     let thinking = received(&play.office).await;
     let mut egress = play.scene.network.take("r2");

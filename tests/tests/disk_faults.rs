@@ -19,6 +19,9 @@ use kernpost_tests::wire_client::within;
 /// Bytes of a payload: near the largest that is taken into custody.
 const LARGE: usize = 60_000;
 
+/// The portal's: what comes back damaged is sent again from it.
+const OUTBOX: &str = "[outbox]\nfolder = \"outbox\"\n";
+
 /// A router whose spool lies at `spool`, a portal and an office.
 struct Play {
     scene: Scene,
@@ -38,7 +41,8 @@ impl Play {
             .with("custody.journal_bytes", 128 << 20)
             .with("log.filter", "info");
         scene.network.start("r1", &settings);
-        let portal = Desk::new(&scene, "portal", "portal", &[&scene.portal], &["r1"]);
+        // On disk: what is held here is more than an outbox in memory keeps the payloads of.
+        let portal = Desk::new(&scene, "portal", "portal", &[&scene.portal], &["r1"]).with(OUTBOX);
         let office = Desk::new(&scene, "office", "office", &[&scene.office], &["r1"]);
         let address = scene.network.router("r1").address.to_string();
         Self { scene, portal, office, settings: settings.with("listen.addresses", vec![address]) }
@@ -156,8 +160,8 @@ async fn a_disk_that_became_read_only_stops_custody_and_nothing_else() {
     let (held, others, _outcomes) = play.send(&sender, play.letters(FOR_OFFICE, 20, 1_000, 20_000)).await;
     assert_eq!((held.len(), others.len()), (20, 0), "{others:?}");
     volume.break_off();
-    let (more, others, _) = play.send(&sender, play.letters(FOR_OFFICE, 5, 1_000, 2_000)).await;
-    println!("{others:?}");
+    let (more, others, _) = play.send(&sender, play.letters(FOR_OFFICE, 5, 1_000, 25_000)).await;
+    assert!(others.iter().any(|said| said == "undecided undecided-storage"), "{others:?}");
     assert!(more.is_empty(), "nothing is taken any more: {others:?}");
     assert!(!play.is_ready());
     play.live_traffic_passes(&sender).await;
@@ -179,7 +183,7 @@ async fn a_failing_fsync_stops_custody_and_every_receipt_before_it_holds() {
     let sender = play.portal.sender().await;
     let mut held = BTreeSet::new();
     let refused = loop {
-        let (more, others, _) = play.send(&sender, play.letters(FOR_OFFICE, 50, LARGE, 3_000)).await;
+        let (more, others, _) = play.send(&sender, play.letters(FOR_OFFICE, 50, LARGE, 25_000)).await;
         held.extend(more);
         if !others.is_empty() {
             break others;
@@ -188,10 +192,8 @@ async fn a_failing_fsync_stops_custody_and_every_receipt_before_it_holds() {
     };
     println!("{} held, then {:?}", held.len(), refused.first());
     assert!(!play.is_ready(), "{refused:?}");
-    assert!(
-        refused.iter().any(|said| said == "undecided undecided-storage" || said.starts_with("undecided")),
-        "{refused:?}"
-    );
+    // What waited for the fsync that failed; what came after it may find nobody who answers.
+    assert!(refused.iter().any(|said| said == "undecided undecided-storage"), "{refused:?}");
     play.live_traffic_passes(&sender).await;
     play.kill();
     // The sender is gone too: nobody but the router has these messages.

@@ -11,24 +11,12 @@ use kernpost_endpoint::client::{fresh_id, payload_file};
 use kernpost_endpoint::core::{PayloadFile, SendOutcome};
 use kernpost_endpoint::{Client, Delivery, FinalOutcome, Outgoing, Sent};
 use kernpost_tests::client_process::{Desk, ended, started};
+use kernpost_tests::numbered::bytes;
 use kernpost_tests::process::{Settings, wait_until};
 use kernpost_tests::scene::{FOR_OFFICE, Scene, WHERE};
 use kernpost_tests::wire_client::within;
 
 const MIB: usize = 1 << 20;
-
-/// Bytes that differ from place to place, so that nothing can be swapped, repeated or left out unseen: numbered pieces.
-fn bytes(length: usize) -> Bytes {
-    let piece: Vec<u8> = (0..4_096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let mut bytes = Vec::with_capacity(length + piece.len());
-    while bytes.len() < length {
-        let number = bytes.len() as u64 ^ (length as u64) << 32;
-        bytes.extend_from_slice(&number.to_le_bytes());
-        bytes.extend_from_slice(&piece);
-    }
-    bytes.truncate(length);
-    bytes.into()
-}
 
 /// A portal at the first of these routers, an office at the last.
 struct Play {
@@ -132,17 +120,6 @@ fn content(delivery: &Delivery) -> Bytes {
     }
 }
 
-/// A metric of a router, summed over its labels.
-fn metric(scene: &Scene, router: &str, name: &str) -> u64 {
-    let url = format!("http://{}/metrics", scene.network.router(router).admin);
-    let page = ureq::get(&url).call().unwrap().into_body().read_to_string().unwrap();
-    let name = format!("kernpost_{name}");
-    let rest = |line: &str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    let lines = page.lines().filter(|line| rest(line));
-    let values = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
-    values.sum::<f64>() as u64
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payloads_on_both_sides_of_the_boundary_arrive_through_one_router() {
     let play = Play::at(Scene::one_router(), &["r1"]).await;
@@ -150,7 +127,7 @@ async fn payloads_on_both_sides_of_the_boundary_arrive_through_one_router() {
         play.carry(bytes(length)).await;
     }
     wait_until("three went on streams of their own", || {
-        (metric(&play.scene, "r1", "large_payloads_finished_total") == 3).then_some(())
+        (play.scene.network.router("r1").metric("large_payloads_finished_total") == 3).then_some(())
     });
     play.end().await;
 }
@@ -186,13 +163,10 @@ async fn a_payload_crosses_from_one_worker_to_the_other() {
     }
     let play = Play { scene, portal, office, office_desk };
     play.carry(bytes(8 * MIB)).await;
-    wait_until("it is seen to have crossed", || (metric(&play.scene, "r1", "crossings_sent_total") > 0).then_some(()));
+    wait_until("it is seen to have crossed", || {
+        (play.scene.network.router("r1").metric("crossings_sent_total") > 0).then_some(())
+    });
     play.end().await;
-}
-
-/// Links notice within three seconds that the other side is gone.
-fn watchful() -> Settings {
-    Settings::new().with("link.idle_timeout_ms", 3_000).with("link.keep_alive_ms", 1_000)
 }
 
 /// Large enough to be interrupted long before its end.
@@ -200,7 +174,7 @@ const LONG: usize = 96 * MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_goes_on_where_a_killed_router_stopped_it() {
-    let mut play = Play::at(Scene::one_router_with(&watchful()), &["r1"]).await;
+    let mut play = Play::at(Scene::one_router_with(&Settings::watchful()), &["r1"]).await;
     let payload = bytes(LONG);
     let sent = play.send_file(&payload).await;
     let before = wait_until("a part of it is here", || play.partial().map(|(_, len)| len).filter(|len| *len > 2 << 20));
@@ -208,20 +182,20 @@ async fn a_payload_goes_on_where_a_killed_router_stopped_it() {
     router.process().kill();
     assert!(before < LONG as u64, "all of it came before the router could be killed");
     let address = vec![router.address.to_string()];
-    play.scene.network.start("r1", &watchful().with("listen.addresses", address));
+    play.scene.network.start("r1", &Settings::watchful().with("listen.addresses", address));
     let delivery = play.received().await;
     assert!(content(&delivery) == payload);
     assert!(delivery.redelivered, "nobody could know whether it had been handed over");
     delivery.accept().await.unwrap();
     assert_eq!(outcome(sent).await.outcome, FinalOutcome::Delivered);
-    let again = metric(&play.scene, "r1", "large_payload_forwarded_bytes_total");
+    let again = play.scene.network.router("r1").metric("large_payload_forwarded_bytes_total");
     assert!(again <= LONG as u64 - before, "{again} bytes came again, {before} were here");
     play.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_goes_on_after_its_recipient_was_started_again() {
-    let mut play = Play::at(Scene::two_routers_with(&watchful()), &["r1", "r2"]).await;
+    let mut play = Play::at(Scene::two_routers_with(&Settings::watchful()), &["r1", "r2"]).await;
     let payload = bytes(LONG);
     let sent = play.send_file(&payload).await;
     wait_until("a part of it is here", || play.partial().filter(|(_, len)| *len > 2 << 20));
@@ -234,7 +208,8 @@ async fn a_payload_goes_on_after_its_recipient_was_started_again() {
     delivery.accept().await.unwrap();
     assert_eq!(outcome(sent).await.outcome, FinalOutcome::Delivered);
     let total = wait_until("all of it is counted", || {
-        Some(metric(&play.scene, "r2", "large_payload_forwarded_bytes_total")).filter(|total| *total >= LONG as u64)
+        Some(play.scene.network.router("r2").metric("large_payload_forwarded_bytes_total"))
+            .filter(|total| *total >= LONG as u64)
     });
     // What was under way when the recipient closed came twice, and nothing else.
     assert!(total <= LONG as u64 + WINDOW, "{total} bytes in all, {before} were here at the restart");
@@ -321,7 +296,7 @@ async fn a_recipient_that_reads_no_large_payload_still_gets_small_messages() {
         streams.push(office.payload().await);
     }
     wait_until("the payloads are stuck in the routers", || {
-        (metric(&scene, "r2", "payload_received_bytes_total") >= 2 * 65_536).then_some(())
+        (scene.network.router("r2").metric("payload_received_bytes_total") >= 2 * 65_536).then_some(())
     });
     let signer = scene.signer(&scene.office);
     for _ in 0..50 {
@@ -331,7 +306,7 @@ async fn a_recipient_that_reads_no_large_payload_still_gets_small_messages() {
         assert_eq!(outcome(sent).await.outcome, FinalOutcome::Delivered);
     }
     // No byte beyond the window has left the portal.
-    assert!(metric(&scene, "r1", "payload_received_bytes_total") <= 2 * WINDOW + 50 * 5);
+    assert!(scene.network.router("r1").metric("payload_received_bytes_total") <= 2 * WINDOW + 50 * 5);
     portal.close(std::time::Duration::ZERO).await;
     office.leave();
     scene.network.stop();
@@ -380,7 +355,7 @@ async fn a_router_holds_less_than_a_mebibyte_of_each_payload_that_nobody_reads()
     let portal = desk.sender().await;
     let file = sparse(scene.network.folder(), 100 * MIB as u64);
     let (service, place) = (FOR_OFFICE.parse().unwrap(), WHERE.parse().unwrap());
-    let before = metric(&scene, "r1", "resident_memory_bytes");
+    let before = scene.network.router("r1").metric("resident_memory_bytes");
     let mut open = Vec::new();
     for _ in 0..COUNT {
         let letter = Outgoing::new(fresh_id(), scene.portal.clone(), service, place, Bytes::new());
@@ -390,9 +365,9 @@ async fn a_router_holds_less_than_a_mebibyte_of_each_payload_that_nobody_reads()
         open.push((sent, office.payload().await));
     }
     wait_until("every payload has filled its window", || {
-        (metric(&scene, "r1", "quic_received_bytes_total") >= COUNT * WINDOW).then_some(())
+        (scene.network.router("r1").metric("quic_received_bytes_total") >= COUNT * WINDOW).then_some(())
     });
-    let each = metric(&scene, "r1", "resident_memory_bytes").saturating_sub(before) / COUNT;
+    let each = scene.network.router("r1").metric("resident_memory_bytes").saturating_sub(before) / COUNT;
     println!("{COUNT} payloads of 100 MiB that nobody reads: {} KiB of router memory each", each >> 10);
     assert!(each <= 1 << 20, "{each} bytes each");
     portal.close(std::time::Duration::ZERO).await;

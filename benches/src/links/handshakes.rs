@@ -58,8 +58,8 @@ pub fn run(options: &Options) -> Result<Value> {
     let plain = refuser.answer()?.get("listens").and_then(Value::as_str).context("no address")?.to_owned();
     let unknown = unknown_credentials(&network)?;
 
-    let (mut ratios, mut with, mut beside, mut in_progress) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut ends = Vec::new();
+    let (mut ratios, mut with, mut beside, mut fill) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut attempts = Vec::new();
     for pair in 0..options.pairs {
         // Whoever comes first takes turns.
         let mut p99 = [0.0; 2];
@@ -67,10 +67,8 @@ pub fn run(options: &Options) -> Result<Value> {
             let to = if at_router { address.to_string() } else { plain.clone() };
             let mut knocking = knock(options, &network, &line, &to, &unknown)?;
             let phase = sender.ask(&format!("{} 0 {}", options.messages_per_s, options.seconds))?;
-            if at_router {
-                in_progress.push(handshakes_in_progress(&network, &line)?);
-            }
-            ends.push(knocking.answer()?);
+            fill.push(number(&phase, "/bundle_fill")?);
+            attempts.push(number(&knocking.answer()?, "/per_s")?);
             let [router, endpoint] = &mut p99;
             *(if at_router { router } else { endpoint }) = number(&phase, "/urgent/p99_ms")?;
         }
@@ -84,6 +82,7 @@ pub fn run(options: &Options) -> Result<Value> {
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         json!({ "median": median(values), "low": low, "high": high })
     };
+    let most = most_in_progress(&network, &line)?;
     sender.end();
     drop((authority, refuser, router));
     Ok(json!({
@@ -93,8 +92,9 @@ pub fn run(options: &Options) -> Result<Value> {
         "p99_ratio": spread(&ratios),
         "p99_ms_strangers_at_router": spread(&with),
         "p99_ms_strangers_at_plain_endpoint": spread(&beside),
-        "handshakes_in_progress": spread(&in_progress),
-        "strangers": ends,
+        "bundle_fill": spread(&fill),
+        "most_handshakes_in_progress": most,
+        "attempts_per_s": spread(&attempts),
     }))
 }
 
@@ -132,12 +132,12 @@ fn knock(options: &Options, network: &Network, line: &Namespaces, to: &str, unkn
     Running::role(&line.here(), &arguments, &network.path("strangers.log"))
 }
 
-/// What the router said of itself at the end of a phase.
-fn handshakes_in_progress(network: &Network, line: &Namespaces) -> Result<f64> {
+/// The most there ever were, as the router says at the end.
+fn most_in_progress(network: &Network, line: &Namespaces) -> Result<f64> {
     let addresses: Value = serde_json::from_str(&std::fs::read_to_string(network.path("state/addresses.json"))?)?;
     let admin = addresses.get("admin").and_then(Value::as_str).context("no admin address")?;
     let arguments = ["fetch", "--host", admin, "--page", "/metrics"].map(str::to_owned);
     let mut fetching = Running::role(&line.there(), &arguments, &network.path("fetch.log"))?;
     let page = fetching.answer()?;
-    Ok(fetch::metric(page.as_str().context("no page")?, "kernpost_handshakes_in_progress{"))
+    Ok(fetch::metric(page.as_str().context("no page")?, "kernpost_handshakes_in_progress_most{"))
 }

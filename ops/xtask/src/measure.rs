@@ -89,6 +89,9 @@ pub struct Reading {
     pub what: String,
     /// The value judged: a median when there are several runs.
     pub value: f64,
+    /// Senders, recipients and mean bundle fill, where messages were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
     /// Its unit.
     pub unit: &'static str,
     /// Lowest and highest of the runs, or the bench's confidence interval.
@@ -175,7 +178,13 @@ impl Reading {
         limit: Option<Limit>,
     ) -> Self {
         let passed = limit.is_none_or(|limit| limit.holds(value));
-        Self { what: what.into(), value, unit, spread, limit, passed }
+        Self { what: what.into(), value, unit, spread, limit, passed, shape: None }
+    }
+
+    /// Says who sent to whom, and how full bundles were.
+    pub fn of(mut self, shape: &str) -> Self {
+        self.shape = Some(shape.to_owned());
+        self
     }
 
     /// Judges the value against `limit`.
@@ -233,12 +242,13 @@ fn list() {
 fn print(measure: &Measure, readings: &[Reading], passed: bool) {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["reading", "value", "unit", "spread", "limit", "verdict"]);
+    table.set_header(["reading", "value", "unit", "spread", "limit", "verdict", "of"]);
     for reading in readings {
         let spread = format!("{} .. {}", shown(reading.spread.low), shown(reading.spread.high));
         let limit = reading.limit.map_or_else(|| "–".to_owned(), |limit| limit.to_string());
         let verdict = if reading.passed { "good" } else { "FALLS SHORT" };
-        table.add_row([&reading.what, &shown(reading.value), reading.unit, &spread, &limit, verdict]);
+        let shape = reading.shape.as_deref().unwrap_or("–");
+        table.add_row([&reading.what, &shown(reading.value), reading.unit, &spread, &limit, verdict, shape]);
     }
     println!("{}: {}\n{table}", measure.name, measure.what);
     println!("{}: {}", measure.name, if passed { "good" } else { "FALLS SHORT" });

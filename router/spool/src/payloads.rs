@@ -17,7 +17,7 @@ pub use error::PayloadFault;
 pub use file::PIECE;
 pub use reading::PayloadReader;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -77,10 +77,10 @@ impl PayloadStore {
     /// # Errors
     /// The folder cannot be read, or a file is sealed with a master key that was not given.
     pub fn sweep(&self, mut waits: impl FnMut(&EndpointId, MessageId) -> bool) -> Result<(), PayloadFault> {
-        for (leaf, about) in self.files()? {
+        for Found { leaf, bytes, .. } in self.found(PARTIAL)? {
             match file::owner(&self.path(leaf), leaf, &self.masters) {
                 Ok(owner) if waits(&owner.sender, owner.message) => {
-                    self.state().held.insert(leaf, about.len());
+                    self.state().held.insert(leaf, bytes);
                 }
                 Ok(_) => {}
                 Err(PayloadFault::Damaged) => self.set_aside(leaf),
@@ -137,17 +137,11 @@ impl PayloadStore {
 
     /// Deletes partials nobody has worked on for 24 h, and what was set aside 30 days ago.
     pub fn expire(&self, now: SystemTime) {
-        let old = |at: SystemTime, most: Duration| now.duration_since(at).is_ok_and(|age| age > most);
-        for (path, _, at) in self.idle(&self.state(), PARTIAL) {
-            if old(at, PARTIALS_KEPT) {
-                remove(&path);
-            }
-        }
-        for (path, _, at) in self.idle(&State::default(), ASIDE) {
-            if old(at, ASIDE_KEPT) {
-                remove(&path);
-            }
-        }
+        let old = |file: &Found, most: Duration| now.duration_since(file.changed).is_ok_and(|age| age > most);
+        let state = self.state();
+        let partials = self.idle(&state).into_iter().filter(|file| old(file, PARTIALS_KEPT));
+        let aside = self.found(ASIDE).unwrap_or_default().into_iter().filter(|file| old(file, ASIDE_KEPT));
+        partials.chain(aside).for_each(|file| remove(&file.path));
     }
 
     /// Wraps the secret of every payload by the current master key; how many there were.
@@ -156,8 +150,8 @@ impl PayloadStore {
     /// A file cannot be read or written: previous master keys are still needed.
     pub fn rewrap(&self) -> Result<usize, PayloadFault> {
         let mut wrapped = 0;
-        for (leaf, _) in self.files()? {
-            file::rewrap(&self.path(leaf), leaf, &self.masters, &mut |bytes| (self.random)(bytes))?;
+        for Found { path, leaf, .. } in self.found(PARTIAL)? {
+            file::rewrap(&path, leaf, &self.masters, &mut |bytes| (self.random)(bytes))?;
             wrapped += 1;
         }
         Ok(wrapped)
@@ -180,48 +174,42 @@ impl PayloadStore {
         if active.saturating_add(length) > self.quota {
             return Err(PayloadFault::Full);
         }
-        let own = self.path(leaf);
-        let mut idle = self.idle(&state, PARTIAL);
-        idle.retain(|(path, _, _)| *path != own);
-        let mut used = active + idle.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
-        for (path, bytes, _) in idle {
+        let mut idle = self.idle(&state);
+        idle.retain(|file| file.leaf != leaf);
+        let mut used = active + idle.iter().map(|file| file.bytes).sum::<u64>();
+        for file in idle {
             if used + length <= self.quota {
                 break;
             }
-            remove(&path);
-            used = used.saturating_sub(bytes);
+            remove(&file.path);
+            used = used.saturating_sub(file.bytes);
         }
         state.held.remove(&leaf);
         state.active.insert(leaf, length);
         Ok(())
     }
 
-    /// Files with this extension that nobody works on and no message holds, the oldest first.
-    fn idle(&self, state: &State, extension: &str) -> Vec<(PathBuf, u64, SystemTime)> {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
-        let busy: HashSet<PathBuf> =
-            state.active.keys().chain(state.held.keys()).map(|leaf| self.path(*leaf)).collect();
-        let mut idle: Vec<_> = entries
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|found| found == extension))
-            .filter(|entry| !busy.contains(&entry.path()))
-            .filter_map(|entry| {
-                let about = entry.metadata().ok()?;
-                Some((entry.path(), about.len(), about.modified().ok()?))
-            })
-            .collect();
-        idle.sort_by_key(|(_, _, at)| *at);
+    /// Partials that nobody works on, the oldest first.
+    fn idle(&self, state: &State) -> Vec<Found> {
+        let mut idle = self.found(PARTIAL).unwrap_or_default();
+        idle.retain(|file| !state.active.contains_key(&file.leaf) && !state.held.contains_key(&file.leaf));
+        idle.sort_by_key(|file| file.changed);
         idle
     }
 
-    fn files(&self) -> io::Result<Vec<(Digest, fs::Metadata)>> {
+    /// Files of payloads with this extension.
+    fn found(&self, extension: &str) -> io::Result<Vec<Found>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let path = entry.path();
+            let path = entry?.path();
             let name = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-            if let Some(leaf) = name.filter(|_| path.extension().is_some_and(|extension| extension == PARTIAL)) {
-                files.push((leaf, entry.metadata()?));
+            if let Some(leaf) = name.filter(|_| path.extension().is_some_and(|found| found == extension)) {
+                match path.metadata().and_then(|about| Ok((about.len(), about.modified()?))) {
+                    Ok((bytes, changed)) => files.push(Found { path, leaf, bytes, changed }),
+                    // Erased since the folder was read.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(files)
@@ -240,6 +228,15 @@ impl std::fmt::Debug for PayloadStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PayloadStore").field("folder", &self.folder).field("state", &self.state).finish_non_exhaustive()
     }
+}
+
+/// A file of the folder.
+struct Found {
+    path: PathBuf,
+    /// What its name says.
+    leaf: Digest,
+    bytes: u64,
+    changed: SystemTime,
 }
 
 /// A payload that somebody works on.

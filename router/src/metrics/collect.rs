@@ -213,6 +213,7 @@ fn sockets(page: &mut Page, worker: &str, snapshot: &WorkerSnapshot) {
         page.count(&f::HANDSHAKES, &[worker, result], count);
     }
     page.count(&f::HANDSHAKES_IN_PROGRESS, &[worker], handshakes.in_progress);
+    page.count(&f::HANDSHAKES_MOST, &[worker], handshakes.most_in_progress);
     let [receive, send] = snapshot.socket_buffer_bytes;
     page.count(&f::SOCKET_BUFFER, &[worker, "receive"], receive);
     page.count(&f::SOCKET_BUFFER, &[worker, "send"], send);

@@ -100,6 +100,7 @@ families! {
     // Connections being set up, by worker.
     HANDSHAKES: Counter "handshakes_total" ["worker", "result"] "Connection attempts by result: finished, failed, refused, retried.";
     HANDSHAKES_IN_PROGRESS: Gauge "handshakes_in_progress" ["worker"] "Handshakes in progress now.";
+    HANDSHAKES_MOST: Gauge "handshakes_in_progress_most" ["worker"] "The most handshakes that were in progress at once since the start.";
     SOCKET_BUFFER: Gauge "socket_buffer_bytes" ["worker", "direction"] "Socket buffer the kernel gave.";
 
     // Links.

@@ -29,6 +29,7 @@ impl Worker {
             links: shown.collect(),
             handshakes: HandshakeCounts {
                 in_progress: bytes(self.gate.borrow().in_progress()),
+                most_in_progress: bytes(self.gate.borrow().most_in_progress()),
                 ..self.handshakes.get()
             },
             turned_us: self.turned_us.get(),

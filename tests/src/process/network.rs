@@ -155,6 +155,13 @@ impl Network {
         self.routers.push(router);
     }
 
+    /// Kills a router and starts it again with these settings, at the address it had.
+    pub fn kill_and_restart(&mut self, name: &str, settings: Settings) {
+        let mut router = self.take(name);
+        router.process().kill();
+        self.start(name, &settings.with("listen.addresses", vec![router.address.to_string()]));
+    }
+
     /// Starts a router that cannot start with these settings; gives what it said before it ended without success.
     pub fn start_in_vain(&mut self, name: &str, more: &Settings) -> String {
         let files = Files::below(self.folder.path(), name);

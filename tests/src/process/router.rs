@@ -31,6 +31,12 @@ impl Settings {
         self
     }
 
+    /// Links notice within three seconds that the other side is gone.
+    #[must_use]
+    pub fn watchful() -> Self {
+        Self::new().with("link.idle_timeout_ms", 3_000).with("link.keep_alive_ms", 1_000)
+    }
+
     /// Adds a router to be linked with.
     #[must_use]
     pub fn peer(mut self, router: &str, address: SocketAddr) -> Self {
@@ -150,6 +156,16 @@ impl Router {
         self.wait_status(&format!("{endpoint} is no longer attached at {router}"), |status| {
             !attachments(status).any(|(held, at)| held == endpoint && at == router)
         });
+    }
+
+    /// A metric, by its name without `kernpost_`, summed over its labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let url = format!("http://{}/metrics", self.admin);
+        let page = ureq::get(&url).call().unwrap().into_body().read_to_string().unwrap();
+        let name = format!("kernpost_{name}");
+        let rest = |line: &str| line.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values = page.lines().filter(|line| rest(line)).map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse::<f64>().unwrap()).sum::<f64>() as u64
     }
 
     /// Alarms of a kind since it started.

@@ -13,7 +13,7 @@ pub(super) const MEASURE: Measure = Measure {
     run,
 };
 
-const RUNS: usize = 6;
+const RUNS: usize = 10;
 const SHORT_RUNS: usize = 1;
 /// Fill below which a comparison says nothing about bundles.
 const LEAST_FILL: f64 = 64.0;
@@ -24,29 +24,35 @@ const ALGORITHMS: [(&str, f64); 5] =
 
 fn run(short: bool) -> Result<Vec<Reading>> {
     let programs = Programs::build_release()?;
-    let mut cpu: [Vec<f64>; ALGORITHMS.len()] = Default::default();
-    let mut ratio: [Vec<f64>; ALGORITHMS.len()] = Default::default();
-    let mut fill: [Vec<f64>; ALGORITHMS.len()] = Default::default();
+    let mut runs: [Runs; ALGORITHMS.len()] = Default::default();
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let mut first = None;
-        for (nth, (name, _)) in ALGORITHMS.iter().enumerate() {
+        for (runs, (name, _)) in runs.iter_mut().zip(ALGORITHMS) {
             let arguments = ["--payload", "1KiB", "--max", "--algorithm", name];
             let load = load::load(&programs, &[&LINKS[..], &arguments].concat())?;
             let us = load.router_us()?;
-            let base = *first.get_or_insert(us);
-            let push = |values: &mut [Vec<f64>], value| values.get_mut(nth).map(|values| values.push(value));
-            push(&mut cpu, us);
-            push(&mut ratio, us / base);
-            push(&mut fill, load.bundle_fill.sent);
+            runs.cpu.push(us);
+            runs.ratio.push(us / *first.get_or_insert(us));
+            runs.fill.push(load.bundle_fill.sent);
+            runs.shape = load.shape();
         }
     }
     let mut readings = Vec::new();
-    for (((name, most), cpu), (ratio, fill)) in ALGORITHMS.iter().zip(&cpu).zip(ratio.iter().zip(&fill)) {
-        let limit = (!short && most.is_finite()).then_some(Limit::AtMost(*most));
-        readings.push(load::reading(format!("{name}, 1 sender, 4 recipients"), cpu, "µs CPU", None)?);
-        readings.push(load::reading(format!("{name} / esp256"), ratio, "×", limit)?);
+    for (runs, (name, most)) in runs.iter().zip(ALGORITHMS) {
+        let limit = (!short && most.is_finite()).then_some(Limit::AtMost(most));
         let least = (!short).then_some(Limit::AtLeast(LEAST_FILL));
-        readings.push(load::reading(format!("{name}, mean bundle fill"), fill, "entries", least)?);
+        readings.push(load::reading(name, &runs.cpu, "µs CPU", None)?.of(&runs.shape));
+        readings.push(load::reading(format!("{name} / esp256"), &runs.ratio, "×", limit)?.of(&runs.shape));
+        readings.push(load::reading(format!("{name}, fill"), &runs.fill, "entries", least)?.of(&runs.shape));
     }
     Ok(readings)
+}
+
+/// Of one algorithm.
+#[derive(Default)]
+struct Runs {
+    cpu: Vec<f64>,
+    ratio: Vec<f64>,
+    fill: Vec<f64>,
+    shape: String,
 }

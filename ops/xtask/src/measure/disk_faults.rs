@@ -1,6 +1,6 @@
 //! What does custody do on a disk that is full, read-only, failing or damaged? Tests with file systems of their own, as root.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{Limit, Measure, Reading};
 use crate::workspace;
@@ -16,12 +16,15 @@ fn run(_short: bool) -> Result<Vec<Reading>> {
     ensure!(rustix::process::getuid().is_root(), "only root can mount the file systems that are needed");
     let (said, _) = workspace::ignored_tests("disk_faults", "")?;
     print!("{said}");
-    let ended = |how: &str| said.lines().filter(|line| line.starts_with("test ") && line.ends_with(how)).count();
-    let (good, bad) = (ended("... ok"), ended("... FAILED"));
-    #[expect(clippy::cast_precision_loss, reason = "a handful of tests")]
-    let count = |number: usize| number as f64;
+    // "test result: ok. 5 passed; 0 failed; …"
+    let result =
+        said.lines().find_map(|line| line.strip_prefix("test result: ")).context("the tests gave no result")?;
+    let count = |what: &str| {
+        let number = result.split([';', '.']).find_map(|part| part.trim().strip_suffix(what)?.trim().parse().ok());
+        number.with_context(|| format!("no `{what}` in `{result}`"))
+    };
     Ok(vec![
-        Reading::single("faults met as documented", count(good), "tests", Some(Limit::AtLeast(5.0))),
-        Reading::single("otherwise", count(bad), "tests", Some(Limit::AtMost(0.0))),
+        Reading::single("faults met as documented", count("passed")?, "tests", Some(Limit::AtLeast(5.0))),
+        Reading::single("otherwise", count("failed")?, "tests", Some(Limit::AtMost(0.0))),
     ])
 }

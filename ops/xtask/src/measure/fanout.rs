@@ -51,10 +51,10 @@ mod formula {
     pub fn recipient_bytes(sent: f64, handed_on: f64, receipts: f64) -> f64 {
         let down = STATEMENT + (PART_HEAD + SIBLING * siblings(sent, handed_on)) / handed_on;
         let up = RECEIPT + RECEIPTS_HEAD / receipts;
-        (down + up) * QUIC + PACKETS
+        (down + up) * QUIC + PACKETS / handed_on
     }
 
-    /// Bytes of packets that carry little: one each way for a message that travels alone.
+    /// Bytes of packets that carry little: one each way for a part that travels alone.
     const PACKETS: f64 = 90.0;
 
     /// Router CPU of one message, µs: a relay of as many bytes at its best, parsing, hashing and bookkeeping, the digest of the
@@ -96,8 +96,17 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         "--router-set",
         "limits.links=2048",
     ];
-    let (mut floor, mut cpu, mut ratio, mut checks, mut bytes, mut against) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let [
+        mut floor,
+        mut cpu,
+        mut ratio,
+        mut checks,
+        mut bytes,
+        mut against,
+        mut checks_read,
+        mut bytes_read,
+        mut sent_bytes,
+    ] = [const { Vec::new() }; 9];
     let mut shape = String::new();
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let best = load::relay(&programs, PAYLOAD + STATEMENT, 4, 0, 3)?;
@@ -113,6 +122,9 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         floor.push(relay.cpu_us);
         cpu.push(us);
         ratio.push(us / relay.cpu_us);
+        checks_read.push(checked);
+        bytes_read.push(overhead);
+        sent_bytes.push(load.links.sender.as_ref().context("no bytes in the result")?.overhead_per_message);
         checks.push(checked / formula::signature_checks(sent));
         bytes.push(overhead / formula::recipient_bytes(sent, handed_on, receipts));
         against.push(us / formula::cpu_us(best.cpu_us, sent, handed_on, receipts));
@@ -121,12 +133,15 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     let judged = |limit: f64| (!short).then_some(Limit::AtMost(limit));
     let mut readings = Vec::new();
     let mut add = |what: String, values: &[f64], unit, limit| -> Result<()> {
-        readings.push(load::reading(what, values, unit, limit)?);
+        readings.push(load::reading(what, values, unit, limit)?.of(&shape));
         Ok(())
     };
-    add(format!("router / relay at {RATE} messages/s; {shape}"), &ratio, "×", judged(8.0))?;
+    add(format!("router / relay at {RATE} messages/s"), &ratio, "×", judged(8.0))?;
     add("router".to_owned(), &cpu, "µs CPU", None)?;
     add("relay".to_owned(), &floor, "µs CPU", None)?;
+    add("signature checks a message".to_owned(), &checks_read, "checks", None)?;
+    add("beyond the payload on the recipient's link".to_owned(), &bytes_read, "bytes a message", None)?;
+    add("beyond the payload on the sender's link".to_owned(), &sent_bytes, "bytes a message", None)?;
     for (what, values) in [("CPU", &against), ("signature checks", &checks), ("bytes on the recipient's link", &bytes)]
     {
         let off: Vec<f64> = values.iter().map(|ratio| (ratio - 1.0).abs() * 100.0).collect();

@@ -17,17 +17,28 @@ pub(super) const MEASURE: Measure = Measure {
 const RATIO: f64 = 1.2;
 /// `handshakes.in_progress` by default.
 const MOST_IN_PROGRESS: f64 = 256.0;
+/// Attempts a second that make a flood of 500.
+const ENOUGH: Limit = Limit::AtLeast(490.0);
 
 fn run(short: bool) -> Result<Vec<Reading>> {
     let lengths: [&str; 4] =
         if short { ["--pairs", "2", "--seconds", "3"] } else { ["--pairs", "10", "--seconds", "6"] };
     let taken = take("handshakes", true, &lengths)?;
     let bounded = Some(Limit::AtMost(MOST_IN_PROGRESS));
-    Ok(vec![
+    let fill = number(&taken, "/bundle_fill/median")?;
+    let shape = format!("1 sender, 1 recipient, fill {fill:.1}");
+    let readings = vec![
         spread(&taken, "/p99_ms_strangers_at_plain_endpoint", "99 of 100, strangers at a plain endpoint", "ms", None)?,
         spread(&taken, "/p99_ms_strangers_at_router", "99 of 100, strangers at the router", "ms", None)?,
         spread(&taken, "/p99_ratio", "paired ratio", "ratio", Some(Limit::AtMost(RATIO)))?,
-        spread(&taken, "/handshakes_in_progress", "most handshakes in progress", "handshakes", bounded)?,
-        Reading::single("attempts a second", number(&taken, "/strangers/0/per_s")?, "1/s", Some(Limit::AtLeast(490.0))),
-    ])
+        Reading::single(
+            "most handshakes in progress at once",
+            number(&taken, "/most_handshakes_in_progress")?,
+            "handshakes",
+            bounded,
+        ),
+        // The slowest phase counts.
+        Reading::single("attempts, least of all phases", number(&taken, "/attempts_per_s/low")?, "1/s", Some(ENOUGH)),
+    ];
+    Ok(readings.into_iter().map(|reading| reading.of(&shape)).collect())
 }

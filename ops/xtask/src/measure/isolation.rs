@@ -32,11 +32,21 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         let full = load::load(&programs, &[&["--scenario", calm_scenario, "--max"][..], &base].concat())?;
         let rate = format!("{:.0}/s", full.rate.achieved_per_s * 0.3);
         let (mut ratios, mut slow, mut calm) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..if short { SHORT_PAIRS } else { PAIRS } {
-            let with = ["--scenario", "slow-authority", "--rate", &rate, "--in-flight", ROOM];
-            let with = load::load(&programs, &[&with[..], &base].concat())?;
-            let without = ["--scenario", calm_scenario, "--rate", &rate, "--in-flight", ROOM];
-            let without = load::load(&programs, &[&without[..], &base].concat())?;
+        let mut shape = String::new();
+        let run = |scenario| {
+            let arguments = ["--scenario", scenario, "--rate", &rate, "--in-flight", ROOM];
+            load::load(&programs, &[&arguments[..], &base].concat())?.unhindered()
+        };
+        for pair in 0..if short { SHORT_PAIRS } else { PAIRS } {
+            // Whoever comes first takes turns.
+            let (with, without) = if pair % 2 == 0 {
+                let with = run("slow-authority")?;
+                (with, run(calm_scenario)?)
+            } else {
+                let without = run(calm_scenario)?;
+                (run("slow-authority")?, without)
+            };
+            shape = with.shape();
             let others = |load: &load::Load| load.others_us.as_ref().map(|others| others.p99 / 1_000.0);
             let (beside, alone) = (others(&with).context(NO_OTHERS)?, others(&without).context(NO_OTHERS)?);
             slow.push(beside);
@@ -49,7 +59,8 @@ fn run(short: bool) -> Result<Vec<Reading>> {
             ("others' p99 beside it", &slow, "ms", None),
             ("others' p99 without it", &calm, "ms", None),
         ] {
-            readings.push(load::reading(format!("{what}; {routers} router(s), {rate}"), values, unit, limit)?);
+            readings
+                .push(load::reading(format!("{what}; {routers} router(s), {rate}"), values, unit, limit)?.of(&shape));
         }
     }
     Ok(readings)

@@ -1,8 +1,8 @@
 //! Runs of the load generator and of the relay floor, and what the load measures read from them.
 //!
 //! Load runs start their router, source and sink as processes of their own and end by themselves. A run whose checks fail
-//! fails the measure; one that only shows that the generator was the bottleneck is kept where the rate is not judged,
-//! because CPU time and bytes of a message do not depend on who waited for whom.
+//! fails the measure; one that only shows that the generator was the bottleneck is kept where neither rate nor latency is
+//! judged, because CPU time and bytes of a message do not depend on who waited for whom.
 
 use std::process::Command;
 
@@ -81,7 +81,20 @@ impl Load {
         self.routers.first().and_then(|router| router.cpu_us_per_message).context("the run names no router CPU")
     }
 
-    /// Senders, recipients and mean bundle fill, for the name of a row.
+    /// Fails when the generator was the bottleneck: what it read then says nothing of the router's rate or latency.
+    ///
+    /// # Errors
+    /// It was.
+    pub fn unhindered(self) -> Result<Self> {
+        ensure!(
+            self.exit_status != GENERATOR_BOUND,
+            "the load generator was the bottleneck at {:.0} messages/s: this run cannot be judged",
+            self.rate.achieved_per_s
+        );
+        Ok(self)
+    }
+
+    /// Senders, recipients and mean bundle fill.
     pub fn shape(&self) -> String {
         let Fill { sent, forwarded, receipts } = &self.bundle_fill;
         let shown = |fill: &Option<f64>| fill.map_or_else(|| "?".to_owned(), |fill| format!("{fill:.0}"));
@@ -100,6 +113,8 @@ impl Load {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Relay {
     pub cpu_us: f64,
+    /// Frames a second.
+    pub rate: f64,
 }
 
 /// Exit status of the load generator when it was the bottleneck itself.

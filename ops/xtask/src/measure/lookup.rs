@@ -58,7 +58,7 @@ fn run(short: bool) -> Result<Vec<Reading>> {
 pub(super) fn benched(bench: &str, filter: &str, short: bool) -> Result<Vec<Reading>> {
     let begun = SystemTime::now();
     let mut command = workspace::cargo();
-    command.args(["bench", "--quiet", "--package", "kernpost-benches", "--bench", bench, "--", filter]);
+    command.args(["bench", "--quiet", "--workspace", "--exclude", "xtask", "--bench", bench, "--", filter]);
     if short {
         command.args(["--warm-up-time", "1", "--measurement-time", "2"]);
     }

@@ -19,8 +19,9 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         if short { ["--links", "100", "--routes", "20000"] } else { ["--links", "1000", "--routes", "1000000"] };
     let taken = take("memory-links", false, &sizes)?;
     let limit = (!short).then_some(Limit::AtMost(MOST_MIB));
+    let shape = format!("0 senders, {} recipients, nothing sent", sizes[1]);
     let read = |path: &str, what: &str, unit, limit| -> Result<Reading> {
-        Ok(Reading::single(what, number(&taken, path)?, unit, limit))
+        Ok(Reading::single(what, number(&taken, path)?, unit, limit).of(&shape))
     };
     Ok(vec![
         read("/mib_with_table", "with the table", "MiB", None)?,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::links::{spread, take};
+use super::links::{number, spread, take};
 use super::{Limit, Measure, Reading};
 
 pub(super) const MEASURE: Measure = Measure {
@@ -26,9 +26,11 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     let taken = take("priority", true, &lengths)?;
     let mut readings = Vec::new();
     for (place, who) in [("portal_behind_line", "portal"), ("authority_behind_line", "authority")] {
+        let fill = number(&taken, &format!("/{place}/bundle_fill/median"))?;
+        let shape = format!("1 sender, 1 recipient, fill {fill:.1}, both classes");
         let mut read = |name: &str, what: &str, unit, limit| -> Result<()> {
             let what = format!("{who} behind the line: {what}");
-            readings.push(spread(&taken, &format!("/{place}/{name}"), what, unit, limit)?);
+            readings.push(spread(&taken, &format!("/{place}/{name}"), what, unit, limit)?.of(&shape));
             Ok(())
         };
         read("urgent_idle_p99_ms", "urgent alone, 99 of 100", "ms", None)?;
@@ -39,7 +41,6 @@ fn run(short: bool) -> Result<Vec<Reading>> {
         let above = Some(Limit::AtMost(ABOVE_IDLE_MS));
         read("urgent_above_idle_p99_ms", "urgent above idle, 99 of 100", "ms", above)?;
         read("urgent_of_bulk_p99", "urgent's 99 of 100 by bulk's", "ratio", Some(Limit::AtMost(OF_BULK)))?;
-        read("bundle_fill", "mean bundle fill", "messages", None)?;
     }
     Ok(readings)
 }

@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 
-use super::load::{self, Load};
+use super::load::{self, Load, Relay};
 use super::{Limit, Measure, Reading};
 use crate::workspace::Programs;
 
@@ -46,26 +46,36 @@ const SATURATED_PAIRS: usize = 3;
 
 fn run(case: &Case, short: bool) -> Result<Vec<Reading>> {
     let programs = Programs::build_release()?;
-    let (payload, rate) = (format!("{}B", case.payload), format!("{}/s", case.rate));
-    let paced = ["--rate", &rate];
-    let mut pairs = Pairs::default();
-    let mut saturated = Pairs::default();
-    let frame = case.payload + STATEMENT;
+    let payload = format!("{}B", case.payload);
+    let router = |pace: &[&str]| load::load(&programs, &[&LINKS[..], &["--payload", &payload], pace].concat());
+    let relay = |rate| load::relay(&programs, case.payload + STATEMENT, 4, rate, 3);
+    // What this machine brings through the router with some room, so that both sides really move the same.
+    let reached = router(&["--max"])?.rate.achieved_per_s * PART_OF_REACHED;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, far from both ends")]
+    let rate = case.rate.min(reached as u64);
+    let (offered, mut pairs, mut saturated) = (format!("{rate}/s"), Pairs::default(), Pairs::default());
     for nth in 0..if short { PAIRS_SHORT } else { PAIRS } {
-        let floor = load::relay(&programs, frame, 4, case.rate, 3)?;
-        pairs.add(floor.cpu_us, load::load(&programs, &[&LINKS[..], &["--payload", &payload], &paced].concat())?)?;
-        if nth >= SATURATED_PAIRS {
-            continue;
+        // Whoever comes first takes turns.
+        let (floor, load) = if nth % 2 == 0 {
+            let floor = relay(rate)?;
+            (floor, router(&["--rate", &offered])?)
+        } else {
+            let load = router(&["--rate", &offered])?;
+            (relay(rate)?, load)
+        };
+        pairs.add(&floor, load)?;
+        if nth < SATURATED_PAIRS {
+            saturated.add(&relay(0)?, router(&["--max"])?)?;
         }
-        let floor = load::relay(&programs, frame, 4, 0, 3)?;
-        saturated
-            .add(floor.cpu_us, load::load(&programs, &[&LINKS[..], &["--payload", &payload, "--max"]].concat())?)?;
     }
     let limit = (!short).then_some(Limit::AtMost(case.limit));
-    let mut readings = pairs.readings(&format!("at {} messages/s", case.rate), limit)?;
+    let mut readings = pairs.readings(&format!("{rate} messages/s offered to both"), limit)?;
     readings.extend(saturated.readings("as fast as each goes", None)?);
     Ok(readings)
 }
+
+/// Part of the highest rate that is offered: less, and neither side would be sure to reach it.
+const PART_OF_REACHED: f64 = 0.85;
 
 /// One sender and four recipients, each on a link of its own, as the relay has it.
 pub(super) const LINKS: [&str; 12] = [
@@ -90,27 +100,34 @@ struct Pairs {
     router: Vec<f64>,
     ratio: Vec<f64>,
     rate: Vec<f64>,
+    floor_rate: Vec<f64>,
     last: Option<Load>,
 }
 
 impl Pairs {
-    fn add(&mut self, floor_us: f64, load: Load) -> Result<()> {
+    fn add(&mut self, floor: &Relay, load: Load) -> Result<()> {
         let router_us = load.router_us()?;
-        self.floor.push(floor_us);
+        self.floor.push(floor.cpu_us);
         self.router.push(router_us);
-        self.ratio.push(router_us / floor_us);
+        self.ratio.push(router_us / floor.cpu_us);
         self.rate.push(load.rate.achieved_per_s);
+        self.floor_rate.push(floor.rate);
         self.last = Some(load);
         Ok(())
     }
 
     fn readings(&self, how: &str, limit: Option<Limit>) -> Result<Vec<Reading>> {
         let shape = self.last.as_ref().map(Load::shape).unwrap_or_default();
-        Ok(vec![
-            load::reading(format!("router / relay, {how}; {shape}"), &self.ratio, "×", limit)?,
-            load::reading(format!("router, {how}"), &self.router, "µs CPU", None)?,
-            load::reading(format!("relay, {how}"), &self.floor, "µs CPU", None)?,
-            load::reading(format!("achieved, {how}"), &self.rate, "messages/s", None)?,
-        ])
+        let rows = [
+            ("router / relay", &self.ratio, "×", limit),
+            ("router", &self.router, "µs CPU", None),
+            ("relay", &self.floor, "µs CPU", None),
+            ("reached through the router", &self.rate, "messages/s", None),
+            ("reached through the relay", &self.floor_rate, "frames/s", None),
+        ];
+        let row = |(what, values, unit, limit): (&str, &Vec<f64>, _, _)| {
+            Ok(load::reading(format!("{what}, {how}"), values, unit, limit)?.of(&shape))
+        };
+        rows.into_iter().map(row).collect()
     }
 }

@@ -28,7 +28,7 @@ fn run(short: bool) -> Result<Vec<Reading>> {
     }
     let reading = |what: &str, values: &[f64], limit: f64| -> Result<Reading> {
         let limit = (!short).then_some(Limit::AtMost(limit));
-        load::reading(format!("{what}; {shape}"), values, "bytes a message", limit)
+        Ok(load::reading(what, values, "bytes a message", limit)?.of(&shape))
     };
     Ok(vec![reading("sender's link", &sender, 330.0)?, reading("recipients' links", &recipient, 380.0)?])
 }
