@@ -79,6 +79,8 @@ async fn a_message_in_custody_outlives_its_router_and_its_sender_learns_the_end(
     // The same message again is one message, with the same receipt. Whoever asks is told that it is still there: a receipt of now.
     let again = send(&portal, &["--idempotency-key", "Vorgang 7", "--receipt", "again.proof"]).expect(0).json();
     assert_eq!((&again["id"], &again["outcome"], &again["time"]), (&first["id"], &first["outcome"], &first["time"]));
+    let proof = |name: &str| std::fs::read(portal.path(name)).unwrap();
+    assert!(proof("again.proof") == proof("custody.proof"), "the same receipt, byte for byte");
     let asked_now = asked(&portal, &message, &["--timeout", "5"]).json();
     assert_eq!(
         (&asked_now["outcome"], &asked_now["issuer"]),
@@ -180,5 +182,67 @@ async fn a_router_without_its_master_key_says_so_and_does_not_start() {
     let settings = scene.network.custody("r1");
     scene.network.start("r1", &settings);
     wait_until("the spool is known", || (held(&scene) == 1).then_some(()));
+    scene.network.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_the_end_longer_than_allowed_is_told_that_it_is_in_custody() {
+    let (scene, portal, _office) = cast();
+    let waited = send(&portal, &["--wait", "final", "--timeout", "2"]).expect(5).json();
+    assert_eq!((&waited["outcome"], &waited["issuer"]), (&"custody".into(), &"de/router/r1".into()), "{waited}");
+    assert_eq!(held(&scene), 1);
+    scene.network.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_route_is_withdrawn_goes_back_to_its_sender_with_a_receipt() {
+    let (mut scene, portal, office) = cast();
+    let sent = send(&portal, &[]).expect(0).json();
+    assert_eq!(sent["outcome"], "custody", "{sent}");
+    let zone = &mut scene.network.world.zone;
+    let before = zone.routes.len();
+    zone.routes.retain(|route| !route.endpoints.contains(&scene.office));
+    assert!(zone.routes.len() < before);
+    scene.network.publish_and_wait();
+    wait_until("it is no longer held", || (held(&scene) == 0).then_some(()));
+    let recipient = office.recipient().await;
+    let sender = started(portal.config(false)).await;
+    wait_until("the late receipt is noted", || (sender.status().ledger.late_receipts == 1).then_some(()));
+    ended(sender).await;
+    let message = sent["id"].as_str().unwrap();
+    let end = asked(&portal, message, &["--proof", "returned.proof"]).json();
+    assert_eq!((&end["outcome"], &end["issuer"]), (&"returned".into(), &"de/router/r1".into()), "{end}");
+    verify(&scene, &portal, "returned.proof");
+    assert_eq!(recipient.status().ledger.handed_over, 0);
+    ended(recipient).await;
+    scene.network.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_receipt_finds_its_sender_at_another_router() {
+    let mut scene = Scene::new();
+    scene.network.publish();
+    scene.network.start("r2", &Settings::new());
+    let second = scene.network.router("r2").address;
+    let settings = scene.network.custody("r1").peer("de/router/r2", second);
+    scene.network.start("r1", &settings);
+    let first = scene.network.router("r1").address;
+    let portal =
+        Desk::new(&scene, "portal", "portal", &[&scene.portal], &["r1"]).with("[outbox]\nfolder = \"outbox\"\n");
+    let sent = send(&portal, &[]).expect(0).json();
+    assert_eq!((&sent["outcome"], &sent["issuer"]), (&"custody".into(), &"de/router/r1".into()), "{sent}");
+
+    // From now on the portal knows the other router only.
+    portal.edit(|config| config.replace(&first.to_string(), &second.to_string()).replace("router/r1", "router/r2"));
+    let sender = started(portal.config(false)).await;
+    scene.network.router("r1").wait_attached("de/portal", "de/router/r2");
+    let office = Desk::new(&scene, "office", "office", &[&scene.office], &["r1"]);
+    let recipient = office.recipient().await;
+    within("the message", recipient.receive()).await.unwrap().accept().await.unwrap();
+    wait_until("the late receipt is noted", || (sender.status().ledger.late_receipts == 1).then_some(()));
+    assert_eq!(sender.status().ledger.delivered, 1);
+    wait_until("nothing is held", || (held(&scene) == 0).then_some(()));
+    ended(sender).await;
+    ended(recipient).await;
     scene.network.stop();
 }

@@ -84,7 +84,7 @@ pub fn ignored_tests(file: &str, word: &str) -> Result<(String, bool)> {
         file,
         "--",
         "--ignored",
-        "--nocapture",
+        "--show-output",
         "--test-threads",
         "1",
         word,
