@@ -158,7 +158,7 @@ impl Router {
         });
     }
 
-    /// A metric, by its name without `kernpost_`, summed over its labels.
+    /// A metric, by its name without `kernpost_`, summed over its labels, or with all of them.
     pub fn metric(&self, name: &str) -> u64 {
         let url = format!("http://{}/metrics", self.admin);
         let page = ureq::get(&url).call().unwrap().into_body().read_to_string().unwrap();
