@@ -122,7 +122,8 @@ impl Custody {
         message: MessageId,
         leaf: Digest,
     ) {
-        match stored.head.as_ref().and_then(|head| head.entry_of(sender, message)) {
+        let entry = stored.head.as_ref().and_then(|head| head.entry_of(sender, message));
+        match entry.filter(|entry| entry.leaf != leaf || !matches!(entry.state, EntryState::Sent(_))) {
             Some(entry) if entry.leaf != leaf => self.settle(origin, Code::ID_REUSED, Detail::default()),
             Some(HeadEntry { state: EntryState::Final { receipt, .. }, .. }) => {
                 let (record, sender) = (*receipt, sender.clone());
@@ -133,7 +134,7 @@ impl Custody {
                 self.stats.asks_answered += u64::from(onward.is_some());
                 self.send_custody_receipts(vec![(origin, entry.clone())]);
             }
-            // The index cannot be read: what it says is not known.
+            // The index cannot be read, or was made again: what it said is not known.
             None => match onward {
                 Some(onward) => self.pass_ask_on(origin, &onward),
                 None => self.settle(origin, Code::UNDECIDED_STORAGE, Detail::default()),

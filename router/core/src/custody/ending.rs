@@ -220,4 +220,4 @@ pub(super) fn grace_ms(kind: Kind) -> u64 {
 }
 
 /// How long after a message expires its receipt is still sent, ms: 30 days.
-const LATE_MS: u64 = 30 * 24 * 3_600 * 1_000;
+pub(super) const LATE_MS: u64 = 30 * 24 * 3_600 * 1_000;

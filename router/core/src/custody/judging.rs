@@ -9,13 +9,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kernpost_codecs::part::Part;
-use kernpost_codecs::{Code, Digest, EndpointId, MessageRef, Outcome};
+use kernpost_codecs::statement::LONGEST_LIFETIME_S;
+use kernpost_codecs::{Class, Code, Digest, EndpointId, Entry, MessageRef, Outcome, Receipt};
 use kernpost_routing_table::KeyOwner;
 
 use super::answers::Then;
+use super::ending::LATE_MS;
 use super::intake::{endpoints_of, held_cost};
 use super::queues::{Loaded, Step};
-use super::spool::{EntryState, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
+use super::spool::{EntryState, Head, HeadEntry, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyAlarm, CustodyOutput};
 use crate::admission::authorise;
 use crate::mutant::{self, Mutant};
@@ -101,69 +103,72 @@ impl Custody {
         }
     }
 
-    /// Reads a record back: every payload must be what its statement says. What cannot be read ends *damaged*.
+    /// Reads a record back: every payload must be what its statement says. What cannot be read ends *damaged*; a record whose index
+    /// cannot be read is put in order first, and comes again when that is durable.
     pub(super) fn load(&mut self, stored: Stored) -> Option<(RecordId, Loaded)> {
         let record = stored.record;
-        let redelivered = self.was_tried(record);
         let part = stored.body.and_then(|body| Part::decode(body).ok());
-        let part = part.filter(|part| {
-            let entries = part.entries().iter();
-            let waits = |index| match &stored.head {
-                Some(head) => {
-                    let at = head.entries.binary_search_by_key(&index, |entry| entry.index).ok();
-                    at.and_then(|at| head.entries.get(at)).is_some_and(|entry| entry.state == EntryState::Waiting)
-                }
-                None => true,
-            };
-            let messages = stored.head.as_ref().is_none_or(|head| head.kind == Kind::Messages);
-            let due: Vec<_> = entries.filter(|entry| messages && waits(entry.index)).collect();
-            self.stats.digest_checks += due.len() as u64;
-            due.iter().all(|entry| {
-                // A payload in a file of its own is checked piece by piece when it is sent.
-                entry.hop.detached
-                    || MessageRef::parse(&entry.statement)
-                        .is_ok_and(|message| message.payload_digest == Digest::of(&entry.payload))
-            })
-        });
         match (stored.head, part) {
-            (Some(head), Some(part)) if matches(&head, &part) => {
-                Some((record, Loaded::new(head, Some(Arc::new(part)), redelivered)))
+            (Some(head), Some(part)) if matches(&head, &part) && self.payloads_hold(&head, &part) => {
+                let redelivered = self.was_tried(record);
+                return Some((record, Loaded::new(head, Some(Arc::new(part)), redelivered)));
             }
-            (Some(head), _) => {
-                self.on_damaged(record, head);
-                None
-            }
-            (None, Some(part)) => self.restore(record, part).map(|loaded| (record, loaded)),
-            (None, None) => {
-                self.on_unreadable(record);
-                None
-            }
+            (Some(head), _) => self.on_damaged(record, head),
+            // Asked for again before the answer to the first time.
+            (None, _) if self.is_mended(record) => {}
+            (None, Some(part)) => self.restore(record, &part),
+            (None, None) => self.on_unreadable(record),
+        }
+        None
+    }
+
+    /// Whether the payload of everything that waits is what its statement says.
+    fn payloads_hold(&mut self, head: &Head, part: &Part) -> bool {
+        if head.kind == Kind::Receipts {
+            return true;
+        }
+        let waiting = head.entries.iter().zip(part.entries()).filter(|(held, _)| held.state == EntryState::Waiting);
+        let due: Vec<_> = waiting.map(|(_, entry)| entry).collect();
+        self.stats.digest_checks += due.len() as u64;
+        due.iter().all(|entry| MessageRef::parse(&entry.statement).is_ok_and(|message| payload_holds(entry, &message)))
+    }
+
+    /// The index of a record is damaged, its body is not: it is made again from the statements.
+    fn restore(&mut self, record: RecordId, part: &Part) {
+        let remade = self.head_of_messages(part).or_else(|| self.head_of_receipts(part).map(|head| (head, true)));
+        let Some((head, holds)) = remade else { return self.on_unreadable(record) };
+        // Some of it may have been handed on before.
+        self.note_tried(record);
+        let intent = SpoolIntent::Update { record, before: head.place(), head: head.clone(), body: None };
+        self.intend(intent, Then::Found);
+        if holds {
+            self.stats.damaged += 1;
+            self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Damaged { record }));
+        } else {
+            self.on_damaged(record, head);
         }
     }
 
-    /// The index of a record is damaged, its body is not: it is made again from the statements. Which entries had ended is not
-    /// known any more; they are delivered again, and their recipient answers with the earlier outcome.
-    fn restore(&mut self, record: RecordId, part: Part) -> Option<Loaded> {
-        self.stats.damaged += 1;
-        self.outputs.push_back(CustodyOutput::Alarm(CustodyAlarm::Damaged { record }));
-        let head = self.head_from(&part)?;
-        let intent = SpoolIntent::Update { record, before: head.place(), head: head.clone(), body: None };
-        self.intend(intent, Then::Found);
-        Some(Loaded::new(head, Some(Arc::new(part)), true))
-    }
-
-    fn head_from(&self, part: &Part) -> Option<super::spool::Head> {
-        let mut entries = Vec::new();
-        let (mut waits_for, mut class) = (Vec::new(), None);
+    /// A new index for messages, and whether what it says waits can be delivered. An entry without the payload its statement speaks
+    /// of has ended: nothing else erases one, and only together with an end whose receipt is durable as a record of its own. Which
+    /// of the others had ended is not known any more; they are delivered again, and their recipient answers with the earlier
+    /// outcome.
+    fn head_of_messages(&mut self, part: &Part) -> Option<(Head, bool)> {
+        let (mut entries, mut waits_for, mut class, mut holds) = (Vec::new(), Vec::new(), None, true);
         for entry in part.entries() {
             let message = MessageRef::parse(&entry.statement).ok()?;
             class.get_or_insert(message.class);
-            for endpoint in endpoints_of(&self.table, &message).unwrap_or_default() {
-                if !waits_for.contains(&endpoint) {
-                    waits_for.push(endpoint);
+            let erased = !entry.hop.detached && entry.payload.is_empty() && message.payload_len > 0;
+            if !erased {
+                self.stats.digest_checks += 1;
+                holds &= payload_holds(entry, &message);
+                for endpoint in endpoints_of(&self.table, &message).unwrap_or_default() {
+                    if !waits_for.contains(&endpoint) {
+                        waits_for.push(endpoint);
+                    }
                 }
             }
-            entries.push(super::spool::HeadEntry {
+            entries.push(HeadEntry {
                 index: entry.index,
                 sender: message.sender.parse().ok()?,
                 message: message.id,
@@ -171,18 +176,56 @@ impl Custody {
                 expires: message.expires(),
                 case: message.case.map(Arc::from),
                 cost: held_cost(entry, &message),
+                state: if erased { EntryState::Sent(Code::UNDECIDED_STORAGE) } else { EntryState::Waiting },
+            });
+        }
+        if waits_for.is_empty() {
+            // Nobody may have it any more: its sender is told so, when it is there.
+            waits_for.extend(entries.first().map(|entry: &HeadEntry| entry.sender.clone()));
+        }
+        Some((self.head_of(Kind::Messages, waits_for, class?, entries), holds))
+    }
+
+    /// A new index for receipts: all of them are sent again, which their addressee notes again.
+    fn head_of_receipts(&self, part: &Part) -> Option<Head> {
+        let mut entries = Vec::new();
+        for entry in part.entries() {
+            let receipt = Receipt::parse(&entry.statement).ok()?;
+            entries.push(HeadEntry {
+                index: entry.index,
+                sender: receipt.addressee,
+                message: receipt.message,
+                leaf: receipt.subject,
+                // When the message expires is not in its receipt: at the latest so long after it.
+                expires: receipt.time.plus_ms(u64::from(LONGEST_LIFETIME_S) * 1_000 + LATE_MS),
+                case: None,
+                cost: entry.credit(),
                 state: EntryState::Waiting,
             });
         }
-        let queue = Queue { waits_for: waits_for.into(), class: class? };
-        let taken = self.now.wall;
-        let mut head = super::spool::Head { kind: Kind::Messages, queue, taken, due: taken, entries };
+        let addressee = entries.first()?.sender.clone();
+        Some(self.head_of(Kind::Receipts, vec![addressee], Class::default(), entries))
+    }
+
+    fn head_of(&self, kind: Kind, waits_for: Vec<EndpointId>, class: Class, entries: Vec<HeadEntry>) -> Head {
+        let (queue, taken) = (Queue { waits_for: waits_for.into(), class }, self.now.wall);
+        let mut head = Head { kind, queue, taken, due: taken, entries };
         head.due = self.due_of(&head);
-        Some(head)
+        head
+    }
+
+    /// Whether a record is on its way out of the state in which it cannot be read.
+    fn is_mended(&self, record: RecordId) -> bool {
+        let mut intents = self.pending.iter().chain(&self.deferred);
+        intents.any(|(intent, then)| {
+            matches!(then, Then::Found | Then::Lost)
+                && matches!(intent, SpoolIntent::Update { record: held, .. } | SpoolIntent::Quarantine { record: held, .. }
+                    if *held == record)
+        })
     }
 
     /// The record cannot be read, but whom to tell is known: they get receipts *damaged* and send again.
-    fn on_damaged(&mut self, record: RecordId, head: super::spool::Head) {
+    fn on_damaged(&mut self, record: RecordId, head: Head) {
         self.stats.damaged += 1;
         if mutant::is(Mutant::DamageSilent) {
             return;
@@ -324,8 +367,13 @@ impl Custody {
     }
 }
 
+/// The payload is what its statement says. One in a file of its own is checked piece by piece when it is sent.
+fn payload_holds(entry: &Entry, message: &MessageRef<'_>) -> bool {
+    entry.hop.detached || message.payload_digest == Digest::of(&entry.payload)
+}
+
 /// Index and body speak of the same entries.
-fn matches(head: &super::spool::Head, part: &Part) -> bool {
+fn matches(head: &Head, part: &Part) -> bool {
     head.entries.len() == part.entries().len()
         && head.entries.iter().zip(part.entries()).all(|(held, entry)| held.index == entry.index)
 }

@@ -46,7 +46,8 @@ pub enum EntryState {
         /// A record of [`Kind::Receipts`].
         receipt: RecordId,
     },
-    /// A receipt needs no further sending: noted, refused for good, or past its time.
+    /// A receipt needs no further sending: noted, refused for good, or past its time. A message has ended, and which record has its
+    /// receipt is not known any more, because its head had to be made again.
     Sent(Code),
     /// The spool held this message already when it came: it is not kept a second time.
     Repeat,
