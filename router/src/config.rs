@@ -63,6 +63,8 @@ pub struct Config {
     pub handshakes: HandshakesSection,
     /// The admin interface.
     pub admin: AdminSection,
+    /// `[clock]`: who says whether the machine's clock can be trusted.
+    pub clock: ClockSynchronisation,
     /// Logging.
     pub log: LogSection,
     places: BTreeMap<String, Place>,
@@ -217,6 +219,16 @@ pub struct AdminSection {
     pub socket: PathBuf,
     /// A group whose members may use that socket; by default only its owner may.
     pub operators_group: Option<String>,
+}
+
+/// `[clock]`: when is the machine's clock good enough to say that something has expired?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockSynchronisation {
+    /// While the kernel says that it is synchronised. The default, except with `router.dev`.
+    #[default]
+    Kernel,
+    /// Always: for machines whose clock something keeps that the kernel does not know of. The default with `router.dev`.
+    Assumed,
 }
 
 /// `[log]`: logging to standard error.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::channels::{ControlInput, WorkerSenders};
 use crate::clock::Clock;
+use crate::clock_watch::{self, ClockWatch};
 use crate::link::LinkHandle;
 use crate::observed::Observed;
 use crate::readiness::Gate;
@@ -37,6 +38,8 @@ pub struct ControlParts {
     pub workers: Vec<WorkerSenders>,
     /// One time for everybody.
     pub clock: Clock,
+    /// Whether that can be trusted; engines and custody have been told what it said last.
+    pub clock_watch: ClockWatch,
     /// What operators see.
     pub observed: Arc<Observed>,
 }
@@ -60,13 +63,15 @@ pub fn spawn(parts: ControlParts) -> io::Result<std::thread::JoinHandle<()>> {
 }
 
 async fn run(parts: ControlParts) {
-    let ControlParts { config, table, snapshots, mut inputs, workers, clock, observed } = parts;
+    let ControlParts { config, table, snapshots, mut inputs, workers, clock, mut clock_watch, observed } = parts;
     let control = Control::new(config, Arc::clone(&table), snapshots);
     let links = HashMap::new();
     let mut task = ControlTask { control, table, links, workers, observed };
     task.observed.readiness.open(Gate::Control);
     let mut publishing = tokio::time::interval(PUBLISHING);
     publishing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looking = tokio::time::interval(clock_watch::EVERY);
+    looking.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::new();
     let mut changed = true;
     loop {
@@ -74,6 +79,11 @@ async fn run(parts: ControlParts) {
         let sleep_until = Instant::from_std(clock.instant(deadline.unwrap_or_default()));
         tokio::select! {
             biased;
+            _ = looking.tick() => {
+                if let Some(event) = clock_watch.look(&task.observed) {
+                    task.tell(None, event).await;
+                }
+            }
             count = inputs.recv_many(&mut batch, TURN) => {
                 if count == 0 {
                     break;

@@ -207,6 +207,7 @@ async fn run(parts: CustodyParts) {
                     tracing::error!("the spool's thread has ended: report this");
                     break;
                 }
+                task.take_events(None, &mut events);
                 task.take_answers(&mut answered);
             }
             _ = settlements.recv_many(&mut settled, TURN) => {

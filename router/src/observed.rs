@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use kernpost_codecs::{CloseCode, RouterId, UnixMs};
@@ -36,6 +36,7 @@ pub struct Observed {
     pub workers: Box<[ArcSwap<WorkerSnapshot>]>,
     /// Custody, as last published; `None`: the router takes none, or it has not begun.
     pub custody: ArcSwapOption<CustodySnapshot>,
+    clock_unsynchronised: AtomicBool,
     /// What became of directory updates.
     pub directory: DirectoryCounts,
     /// Alarms since the start.
@@ -200,6 +201,7 @@ impl DirectoryCounts {
 #[derive(Debug, Default)]
 pub struct AlarmCounts {
     clock: AtomicU64,
+    clock_unsynchronised: AtomicU64,
     equivocation: AtomicU64,
     presence: AtomicU64,
     custody_stopped: AtomicU64,
@@ -230,9 +232,10 @@ impl AlarmCounts {
 
     /// Counts by the kind's name.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 6] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 7] {
         [
             ("clock", self.clock.load(Ordering::Relaxed)),
+            ("clock_unsynchronised", self.clock_unsynchronised.load(Ordering::Relaxed)),
             ("equivocation", self.equivocation.load(Ordering::Relaxed)),
             ("presence_refused", self.presence.load(Ordering::Relaxed)),
             ("custody_stopped", self.custody_stopped.load(Ordering::Relaxed)),
@@ -255,9 +258,24 @@ impl Observed {
             control: ArcSwap::from_pointee(ControlStatus::default()),
             workers: (0..workers).map(|_| worker()).collect(),
             custody: ArcSwapOption::empty(),
+            clock_unsynchronised: AtomicBool::new(false),
             directory: DirectoryCounts::default(),
             alarms: AlarmCounts::default(),
         }
+    }
+
+    /// The kernel's clock is synchronised from now on, or not any more, which is an alarm.
+    pub fn set_clock_synchronised(&self, synchronised: bool) {
+        self.clock_unsynchronised.store(!synchronised, Ordering::Relaxed);
+        if !synchronised {
+            self.alarms.clock_unsynchronised.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the kernel's clock is synchronised, or assumed to be.
+    #[must_use]
+    pub fn clock_synchronised(&self) -> bool {
+        !self.clock_unsynchronised.load(Ordering::Relaxed)
     }
 
     /// Replaces what is shown of a worker.

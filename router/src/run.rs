@@ -23,6 +23,7 @@ use crate::admin::{AdminError, AdminServer};
 use crate::channels::{self, CONTROL_INPUTS, ControlInput};
 use crate::check::Prepared;
 use crate::clock::{Clock, wall};
+use crate::clock_watch::ClockWatch;
 use crate::config::Config;
 use crate::connection_id::{ConnectionIds, Mask};
 use crate::control_task::{self, ControlParts};
@@ -138,6 +139,14 @@ impl Router {
         let (phase, phases) = watch::channel(Phase::Running);
         let seats = workers + u16::from(custody.is_some());
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..seats).map(|_| channels::worker(&config)).unzip();
+        let mut clock_watch = ClockWatch::new(config.clock);
+        // Before any thread begins: nothing may expire by a clock nobody has asked about.
+        if let Some(event) = clock_watch.look(&observed) {
+            for senders in &senders {
+                // The queue is new: there is room.
+                let _ = senders.events.try_send(event.clone());
+            }
+        }
         let mut receivers = receivers.into_iter();
         let worker_receivers: Vec<_> = receivers.by_ref().take(usize::from(workers)).collect();
         let custody = match custody.zip(receivers.next()).zip(config.custody.as_ref()) {
@@ -167,6 +176,7 @@ impl Router {
             inputs,
             workers: senders.clone(),
             clock,
+            clock_watch,
             observed: Arc::clone(&observed),
         })
         .map_err(thread("the control thread"))?;

@@ -167,6 +167,7 @@ pub struct Custody {
     totals: Totals,
     /// What the workers were told last.
     pressure: Option<u8>,
+    /// While it is not, nothing expires and nothing is forgotten.
     clock_synchronised: bool,
     due_pending: bool,
     started: bool,
@@ -273,6 +274,7 @@ impl Custody {
             EngineEvent::Presence(event) => self.on_presence(event),
             EngineEvent::Table(table) => self.on_table(table),
             EngineEvent::Drain => self.draining = true,
+            EngineEvent::Clock { synchronised } => self.on_clock(synchronised),
         }
     }
 
@@ -323,12 +325,6 @@ impl Custody {
                 self.on_due(found, more);
             }
         }
-    }
-
-    /// Whether the kernel's clock is synchronised; while it is not, nothing expires and nothing is forgotten.
-    pub fn handle_clock(&mut self, now: Now, synchronised: bool) {
-        self.now = now;
-        self.clock_synchronised = synchronised;
     }
 
     /// Acts on everything whose time has come.

@@ -68,6 +68,8 @@ pub struct Engine {
     outputs: VecDeque<EngineOutput>,
     custody: CustodyView,
     draining: bool,
+    /// While it is not, no entry is refused because it has expired.
+    clock_synchronised: bool,
     ledger: Ledger,
     stats: EngineStats,
 }
@@ -95,6 +97,7 @@ impl Engine {
             outputs: VecDeque::new(),
             custody,
             draining: false,
+            clock_synchronised: true,
             ledger: Ledger::default(),
             stats: EngineStats::default(),
         }
@@ -127,6 +130,7 @@ impl Engine {
             EngineEvent::Presence(event) => self.on_presence(event),
             EngineEvent::Table(table) => self.on_table(table),
             EngineEvent::Drain => self.draining = true,
+            EngineEvent::Clock { synchronised } => self.clock_synchronised = synchronised,
         }
     }
 

@@ -88,6 +88,12 @@ pub enum EngineEvent {
     Table(Arc<Table>),
     /// Refuse new entries from now on.
     Drain,
+    /// Whether the kernel's clock is synchronised; until the first of these it counts as that. While it is not, nobody decides that
+    /// something has expired.
+    Clock {
+        /// See above.
+        synchronised: bool,
+    },
 }
 
 /// From an engine to the shell.

@@ -44,6 +44,8 @@ pub struct StatusPage {
     pub reasons: Vec<Reason>,
     /// Whether it drains.
     pub draining: bool,
+    /// Whether the kernel's clock is synchronised, or assumed to be; while it is not, nothing expires.
+    pub clock_synchronised: bool,
     /// The books, of all workers.
     pub ledger: LedgerPage,
     /// What is kept for those who cannot take it now; absent without custody.
@@ -278,6 +280,7 @@ impl StatusPage {
             ready: ready.ready,
             reasons: ready.reasons,
             draining: control.draining,
+            clock_synchronised: observed.clock_synchronised(),
             ledger: ledger(observed),
             custody: observed.custody.load().as_deref().map(CustodyPage::of),
             refusals,

@@ -73,6 +73,9 @@ pub(super) fn show(page: &StatusPage, out: &mut impl Write) -> std::io::Result<(
     for reason in &page.reasons {
         writeln!(out, "  ! {}: {}", reason.gate, reason.reason)?;
     }
+    if !page.clock_synchronised {
+        writeln!(out, "  ! the kernel's clock is not synchronised: nothing expires until it is")?;
+    }
     if !page.ledger.balanced {
         writeln!(out, "  ! the ledger does not balance: keep the logs and report this")?;
     }

@@ -15,9 +15,9 @@ use kernpost_router_core::{Line, LinkProfile};
 use super::link::send_window_bytes;
 use super::reader::{FilePath, Notes, Section};
 use super::{
-    AdminSection, Config, CustodySection, DeadlinesSection, DirectorySection, HandshakesSection, LimitsSection,
-    LinkSection, ListenSection, LogFormat, LogSection, PeerSection, RouterSection, TlsProfile, TlsSection,
-    report_duplicates,
+    AdminSection, ClockSynchronisation, Config, CustodySection, DeadlinesSection, DirectorySection, HandshakesSection,
+    LimitsSection, LinkSection, ListenSection, LogFormat, LogSection, PeerSection, RouterSection, TlsProfile,
+    TlsSection, report_duplicates,
 };
 use crate::problem::Problems;
 
@@ -62,6 +62,8 @@ pub(super) fn read_noting<'t>(file: &'t Path, text: &'t str) -> (Option<Config>,
     let section = root.section(&mut notes, "admin");
     let state = router.as_ref().map_or(Path::new(""), |router| router.state.as_path());
     let admin = read_admin(&mut notes, section, file, state);
+    let section = root.section(&mut notes, "clock");
+    let clock = read_clock(&mut notes, section, router.as_ref().is_some_and(|router| router.dev));
     let section = root.section(&mut notes, "log");
     let log = read_log(&mut notes, section);
     root.finish(&mut notes);
@@ -91,6 +93,7 @@ pub(super) fn read_noting<'t>(file: &'t Path, text: &'t str) -> (Option<Config>,
             custody,
             handshakes,
             admin,
+            clock,
             log,
             places: notes.places.clone(),
         }),
@@ -443,6 +446,15 @@ fn read_admin<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, file: &Path, 
             None
         }
     }
+}
+
+/// Machines on which one develops have no NTP client more often than not, and what is tried out there should expire.
+fn read_clock<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, dev: bool) -> ClockSynchronisation {
+    let default = if dev { ClockSynchronisation::Assumed } else { ClockSynchronisation::Kernel };
+    let named = [("kernel", ClockSynchronisation::Kernel), ("assumed", ClockSynchronisation::Assumed)];
+    let clock = section.choice(notes, "synchronisation", default, &named);
+    section.finish(notes);
+    clock
 }
 
 fn read_log<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> LogSection {

@@ -187,3 +187,12 @@ fn the_worst_case_memory_counts_credit_queues_and_windows_of_every_link() {
     let per_link = 3 * (8 << 20) + 3 * (8 << 20) + windows;
     assert_eq!(config.worst_case_link_memory(), 256 * per_link);
 }
+
+#[test]
+fn a_development_router_assumes_its_clock_unless_told_otherwise() {
+    let clock = |text: String| parse(&text).unwrap().clock;
+    let dev = || minimal().replace("[router]", "[router]\ndev = true");
+    assert_eq!(clock(minimal()), ClockSynchronisation::Kernel);
+    assert_eq!(clock(dev()), ClockSynchronisation::Assumed);
+    assert_eq!(clock(dev().replace("[clock]", "[clock]\nsynchronisation = \"kernel\"")), ClockSynchronisation::Kernel);
+}

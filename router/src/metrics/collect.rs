@@ -117,6 +117,7 @@ fn process(page: &mut Page, observed: &Observed, control: &ControlStatus) {
         page.flag(&f::NOT_READY, &[gate.name()], closed);
     }
     page.flag(&f::DRAINING, &[], control.draining);
+    page.flag(&f::CLOCK, &[], observed.clock_synchronised());
 }
 
 /// Bytes, from `/proc/self/status`.

@@ -44,6 +44,7 @@ families! {
     READY: Gauge "ready" [] "1 when the router can route, else 0.";
     NOT_READY: Gauge "not_ready" ["gate"] "1 for each gate that keeps the router from being ready.";
     DRAINING: Gauge "draining" [] "1 while the router drains.";
+    CLOCK: Gauge "clock_synchronised" [] "1 while the kernel's clock is synchronised or assumed to be; else 0, and nothing expires.";
 
     // The ledger, summed over workers.
     LEDGER: Counter "ledger_entries_total" ["outcome"] "Entries by what became of them; outcome=accepted counts every label opened.";

@@ -49,6 +49,7 @@ fn samples_carry_the_counts_of_all_workers() {
         "kernpost_quic_rtt_seconds{peer=\"router kern/router/r2\",link=\"7\"} 0.0015",
         "kernpost_zone_serial{zone=\"kern\"} 1",
         "kernpost_not_ready{gate=\"directory\"} 1",
+        "kernpost_clock_synchronised 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

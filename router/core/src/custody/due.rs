@@ -1,7 +1,8 @@
 //! What has reached its time? Messages expire, late receipts are no longer sent, records are forgotten when retention ends.
 //!
 //! Delivery stops at `expires`; the receipt *expired* is issued 120 s later, so that it says what every clock within the tolerance
-//! agrees with. While the kernel's clock is not synchronised nothing expires.
+//! agrees with. While the kernel's clock is not synchronised nothing expires and nothing is forgotten, and what waits is delivered whatever
+//! that clock says: its recipient has one of its own.
 
 use kernpost_codecs::{Code, Outcome};
 
@@ -11,6 +12,15 @@ use super::spool::{EntryState, Kind, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyOutput, Timer};
 
 impl Custody {
+    /// The kernel's clock is synchronised from now on, or not any more.
+    pub(super) fn on_clock(&mut self, synchronised: bool) {
+        if self.clock_synchronised != synchronised {
+            self.clock_synchronised = synchronised;
+            // What was held by its time, or by that of its key, is judged again.
+            self.wake_all();
+        }
+    }
+
     /// Asks the spool what is due, and for the next time.
     pub(super) fn look_for_due(&mut self) {
         self.timers.insert((self.now.after_ms(EVERY_MS), Timer::Due));
@@ -23,6 +33,10 @@ impl Custody {
 
     pub(super) fn on_due(&mut self, found: Vec<Stored>, more: bool) {
         self.due_pending = false;
+        if !self.clock_synchronised {
+            // Asked for before that was known; it is asked for again.
+            return;
+        }
         for stored in found {
             self.on_due_record(stored);
         }

@@ -166,7 +166,10 @@ impl Engine {
         if state.peer.is_router() && carries_receipts(part) {
             return self.judge_late(now, link, &table, &signers, part);
         }
-        let (admitted, refused) = admit(now, class, self.config.hop_limit, &table, state, &signers, part);
+        let attached = (!state.peer.is_router()).then_some(&state.attached_indices);
+        let (hop_limit, clock_synchronised) = (self.config.hop_limit, self.clock_synchronised);
+        let gate = Gate { table: &table, now, class, attached, signers: &signers, hop_limit, clock_synchronised };
+        let (admitted, refused) = admit(&gate, part);
         let mut judged = Judged { groups: Vec::new(), refused };
         let Some(first) = admitted.first() else { return judged };
         let link_budget = self.config.endpoint_budget;
@@ -303,17 +306,7 @@ impl Engine {
 }
 
 /// Admits what can be admitted without cryptography; two entries of one case are refused (WIRE 6.5).
-fn admit<'p>(
-    now: Now,
-    class: Class,
-    hop_limit: u8,
-    table: &Table,
-    state: &LinkState,
-    signers: &[Signer<'_>],
-    part: &'p Part,
-) -> (Vec<Admitted<'p>>, Vec<Refused>) {
-    let attached = (!state.peer.is_router()).then_some(&state.attached_indices);
-    let gate = Gate { table, now, class, attached, signers, hop_limit };
+fn admit<'p>(gate: &Gate<'_>, part: &'p Part) -> (Vec<Admitted<'p>>, Vec<Refused>) {
     let mut cases: Set<&[u8]> = Set::default();
     let mut known = None;
     let mut admitted = Vec::with_capacity(part.entries().len());
