@@ -353,8 +353,13 @@ impl Custody {
     /// The next thing to do, in order; `None` when there is nothing left: the turn has ended.
     pub fn poll_output(&mut self) -> Option<CustodyOutput> {
         if self.outputs.is_empty() {
-            while let Some((_, queue)) = self.dirty.pop_first() {
-                self.pump(&queue);
+            while !self.dirty.is_empty() {
+                // Urgent ones first, then by the oldest that each has in memory.
+                let mut turn: Vec<_> = std::mem::take(&mut self.dirty).into_iter().collect();
+                turn.sort_by_key(|(class, queue)| (*class, self.queues.oldest(queue)));
+                for (_, queue) in turn {
+                    self.pump(&queue);
+                }
             }
             self.tell_pressure();
         }

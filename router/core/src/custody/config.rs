@@ -37,7 +37,9 @@ pub struct CustodyConfig {
     pub least_free_bytes: u64,
     /// Large payloads on their way into custody at a time; 1 MiB of memory each. Default 16 (WIRE 9.9).
     pub large_payloads: usize,
-    /// Age of the oldest waiting record from which on credit shrinks to half, ms. Default 20 days: two thirds of the longest
+    /// Age of the oldest waiting record from which on credit shrinks to half, ms. There is no age from which on nothing is taken: that
+    /// would make nothing younger, and what is oldest waits for one recipient, for which the others' messages are not to blame;
+    /// it ends at its expiry. Default 20 days: two thirds of the longest
     /// lifetime, so that whoever is behind is found out before messages expire.
     pub old_ms: u64,
 }

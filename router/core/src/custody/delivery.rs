@@ -1,4 +1,4 @@
-//! Delivering what waits: oldest first, urgent queues before others, in case order, with credit, at the pace its recipient takes it.
+//! Delivering what waits: oldest first within a queue, urgent queues before others and then those with the oldest record in memory, in case order, with credit, at the pace its recipient takes it.
 //!
 //! An entry leaves by the table in force, not by the one under which it was taken. What the recipient's link refuses for now is
 //! tried again after a pause; what was undecided is sent again with the hop header's bit *redelivered*.

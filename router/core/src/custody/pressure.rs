@@ -6,7 +6,7 @@ use crate::link::WorkerId;
 
 /// Nothing is taken.
 pub(super) const CLOSED: u8 = 100;
-/// Most that age alone shrinks credit.
+/// Most that age alone shrinks credit: see [`crate::CustodyConfig::old_ms`] for why it never closes custody.
 const OLD: u8 = 50;
 
 impl Custody {

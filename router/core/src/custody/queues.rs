@@ -272,6 +272,11 @@ impl Queues {
         queues
     }
 
+    /// The oldest record of a queue that is in memory; after all others when nothing is.
+    pub fn oldest(&self, queue: &Queue) -> RecordId {
+        self.get(queue).and_then(|state| state.window.first().copied()).unwrap_or(RecordId(u64::MAX))
+    }
+
     pub fn names(&self) -> Vec<Queue> {
         let mut names: Vec<Queue> = self.states.keys().cloned().collect();
         names.sort();
