@@ -307,6 +307,9 @@ impl Config {
         engine.credit_wait_ms = self.deadlines.credit_wait_ms;
         engine.retry_after_ms = self.deadlines.retry_after_ms;
         engine.largest_bundle = self.link.largest_bundle_bytes;
+        let own_lines = self.peers.iter().filter(|peer| peer.line.is_some());
+        engine.largest_bundle_of =
+            own_lines.map(|peer| (peer.router.clone(), self.link_with(peer).largest_bundle_bytes)).collect();
         engine.root_cache = self.limits.root_cache;
         engine.endpoint_budget = self.endpoint_budget;
         engine.router_budget = self.router_budget;

@@ -3,11 +3,12 @@
 
 use bytes::{Bytes, BytesMut};
 use kernpost_codecs::part::{BundleBuilder, HopHeader, Part};
-use kernpost_codecs::{Class, Code, EndpointId, LaneKind, Message};
+use kernpost_codecs::{Class, Code, EndpointId, LaneKind, Message, RouterId};
 use kernpost_router_core::config::ClassCredit;
-use kernpost_router_core::{Crossing, EngineConfig, EngineEvent, LinkId};
+use kernpost_router_core::event::Place;
+use kernpost_router_core::{Crossing, EngineConfig, EngineEvent, Line, LinkId, LinkProfile};
 use kernpost_tests::rig::{Rig, Written};
-use kernpost_tests::world::{LEIPZIG, Saxony};
+use kernpost_tests::world::{DRESDEN, LEIPZIG, Saxony, link_identity};
 
 struct Cast {
     rig: Rig,
@@ -184,4 +185,35 @@ fn when_custody_takes_less_endpoint_sides_get_less_credit_and_never_less_than_a_
         // Credit is told in steps, when a part of the window has come back.
         assert!(open <= expected && open > expected / 2, "{percent} %: {open} of {expected}");
     }
+}
+
+#[test]
+fn a_part_is_split_small_for_a_router_on_a_slow_line_and_stays_whole_for_the_others() {
+    let Saxony { world, portal, city, land } = Saxony::new(&["r1", "r2", "r3"]);
+    let [slow, fast]: [RouterId; 2] = ["de/router/r2", "de/router/r3"].map(|name| name.parse().unwrap());
+    let largest = Line::usual(LinkProfile::Mbit1).largest_bundle_bytes();
+    let mut rig = Rig::new(world, |config| {
+        config.largest_bundle_of.insert(slow.clone(), largest);
+        config.endpoint_share = 1;
+    });
+    let from = rig.endpoints_link("portal", &[&portal]);
+    let links = [(&slow, &city), (&fast, &land)].map(|(router, endpoint)| {
+        let link = rig.router_link(router);
+        let place = Place::At { router: router.clone(), via: router.clone() };
+        rig.attach(endpoint, &link_identity("provider"), place);
+        rig.grant(link, 1_000);
+        link
+    });
+    let frames = |written: &Written, link| written.parts.iter().filter(|(on, _)| *on == link).count();
+    let to_slow = rig.send(from, &portal, LEIPZIG, 64);
+    let to_fast = rig.send(from, &portal, DRESDEN, 64);
+    assert_eq!((to_slow.entries_on(links[0]), to_fast.entries_on(links[1])), (64, 64));
+    assert_eq!(frames(&to_fast, links[1]), 1);
+    // Each has at least a statement of 100 bytes and its payload.
+    let least = 64 * 100 / largest;
+    assert!(frames(&to_slow, links[0]) > least, "{} frames", frames(&to_slow, links[0]));
+    let bytes =
+        |part: &Part| part.entries().iter().map(|entry| entry.statement.len() + entry.payload.len()).sum::<usize>();
+    assert!(to_slow.parts.iter().all(|(_, part)| bytes(part) <= largest));
+    assert!(to_slow.parts.iter().all(|(_, part)| part.root() == to_slow.parts[0].1.root()));
 }

@@ -3,6 +3,9 @@
 use kernpost_codecs::statement::LONGEST_PAYLOAD;
 use kernpost_codecs::{Class, RouterId};
 
+use crate::collections::Map;
+use crate::link::Peer;
+
 /// Credit granted per link and priority class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassCredit {
@@ -52,6 +55,8 @@ pub struct EngineConfig {
     /// Longest bundle frame body written when a part is split for a link, bytes; a part of one entry may be longer. From the
     /// line's profile ([`crate::Line::largest_bundle_bytes`]). Default 262,144; 1,024..=262,144.
     pub largest_bundle: usize,
+    /// The same for links with routers that hang on a line of their own. Default none; as many as there are configured peers.
+    pub largest_bundle_of: Map<RouterId, usize>,
     /// A link that attaches several endpoints gives each at most 1/this of its credit. Default 8.
     pub endpoint_share: u64,
     /// A downstream link may hold at most 1/this of one upstream link's credit. Default 4.
@@ -69,6 +74,15 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// Longest bundle frame body for links with this peer.
+    pub fn largest_bundle_with(&self, peer: &Peer) -> usize {
+        let own = match peer {
+            Peer::Router(router) => self.largest_bundle_of.get(router).copied(),
+            Peer::Endpoints(_) => None,
+        };
+        own.unwrap_or(self.largest_bundle)
+    }
+
     /// The defaults for a router with this id.
     pub fn new(router: RouterId) -> Self {
         let credit = ClassCredit { entries: 4_096, bytes: 8 << 20 };
@@ -86,6 +100,7 @@ impl EngineConfig {
             endpoint_budget: budget,
             router_budget: LinkBudget { entries_per_s: 1_000_000, bytes_per_s: 4 << 30, signatures_per_s: 50_000 },
             largest_bundle: kernpost_codecs::frame::LONGEST_BODY,
+            largest_bundle_of: Map::default(),
             endpoint_share: 8,
             downstream_share: 4,
             largest_payload: LONGEST_PAYLOAD,

@@ -12,7 +12,8 @@ pub struct LinkSection {
     /// Receive window of each lane, bytes. Default from the profile.
     pub lane_window_bytes: u64,
     /// Send window of a connection, bytes; quinn may hold this much unacknowledged. At least all class credits: it counts
-    /// all streams, so a full bulk lane must not stop the settlement lane.
+    /// all streams, so a full bulk lane must not stop the settlement lane. How much is under way on a slow line is not decided by
+    /// it: quinn takes nothing beyond what the peer's receive windows permit, and those follow the line.
     pub send_window_bytes: u64,
     /// Longest bundle frame made when a part is split for a link, bytes; one entry may be longer. Default from the profile.
     pub largest_bundle_bytes: usize,

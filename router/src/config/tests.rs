@@ -189,6 +189,26 @@ fn the_worst_case_memory_counts_credit_queues_and_windows_of_every_link() {
 }
 
 #[test]
+fn bundles_for_a_peer_on_a_slow_line_are_as_long_as_that_line_wants_them() {
+    let peer = "[[peers]]\nrouter = \"kern/router/r2\"\naddress = \"[::1]:4714\"\n";
+    let on_a_line = format!("{peer}profile = \"1mbit\"\n\n[link]");
+    let engine = parse(&minimal().replace("[link]", &on_a_line)).unwrap().engine();
+    let with = |name: &str| engine.largest_bundle_with(&kernpost_router_core::Peer::Router(name.parse().unwrap()));
+    assert_eq!((with("kern/router/r2"), with("kern/router/r3")), (2_500, 262_144));
+}
+
+#[test]
+fn the_windows_of_the_line_bind_before_the_send_window_on_every_profile() {
+    for (name, profile) in LinkProfile::NAMES {
+        let config = parse(&minimal().replace("[link]", &format!("[link]\nprofile = \"{name}\""))).unwrap();
+        let lane = Line::usual(profile).lane_window_bytes();
+        assert_eq!(config.link.lane_window_bytes, lane, "{name}");
+        assert!(link_window_bytes(lane) <= config.link.send_window_bytes, "{name}");
+        assert!(config.link.send_window_bytes >= config.least_send_window(), "{name}");
+    }
+}
+
+#[test]
 fn a_development_router_assumes_its_clock_unless_told_otherwise() {
     let clock = |text: String| parse(&text).unwrap().clock;
     let dev = || minimal().replace("[router]", "[router]\ndev = true");

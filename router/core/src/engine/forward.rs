@@ -104,11 +104,12 @@ impl Engine {
         ready: Vec<(Move, Origin)>,
         deadline_ms: u64,
     ) {
+        let Some(largest) = self.links.get(&link).map(|state| state.largest_bundle) else { return };
         let mut rest = ready;
         while !rest.is_empty() {
             let mut bytes = BytesMut::new();
             let chosen = rest.iter().map(|(step, _)| (step.position, &step.hop));
-            let written = part.encode_chosen(chosen, self.config.largest_bundle, &mut bytes).unwrap_or(0);
+            let written = part.encode_chosen(chosen, largest, &mut bytes).unwrap_or(0);
             let later = rest.split_off(written.max(1).min(rest.len()));
             if written == 0 {
                 // Cannot happen with admitted payloads; settled rather than lost.

@@ -31,6 +31,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct LinkState {
     pub peer: Peer,
+    /// Bytes of frame a part is split for.
+    pub largest_bundle: usize,
     pub buckets: LinkBuckets,
     inbound: [InboundLane; 3],
     outbound: [OutboundLane; 3],
@@ -56,6 +58,7 @@ impl LinkState {
             InboundLane::new(class, credit.entries, credit.bytes)
         };
         Self {
+            largest_bundle: config.largest_bundle_with(&peer),
             peer,
             buckets: LinkBuckets::new(budget, now),
             inbound: Class::ALL.map(lane),
