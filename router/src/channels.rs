@@ -9,6 +9,7 @@
 //! | worker → worker | entries | `limits.crossings` | the entries are refused `busy` |
 //! | worker → worker | settlements, WANT | all labels that can be open | cannot happen |
 //! | worker → worker | large payloads that begin | [`PAYLOADS`] | the payload's stream is stopped |
+//! | custody → worker | large payloads that begin | the same | they wait, at most one for each label under way |
 //!
 //! The only thread that another waits for while it holds something is a worker, and a worker takes in its events and
 //! crossings in a task that waits for nothing else (`worker/pump.rs`); control waits for workers alone, and only link
@@ -84,6 +85,20 @@ pub struct WorkerSenders {
     pub settlements: mpsc::Sender<Crossing>,
     /// Large payloads for links of this worker.
     pub payloads: mpsc::Sender<PayloadPipe>,
+}
+
+#[cfg(test)]
+impl WorkerSenders {
+    /// Queues that take so many each.
+    pub(crate) fn with_room_for(count: usize) -> (Self, WorkerReceivers) {
+        let (events_in, events) = mpsc::channel(count);
+        let (entries_in, entries) = mpsc::channel(count);
+        let (settlements_in, settlements) = mpsc::channel(count);
+        let (payloads_in, payloads) = mpsc::channel(count);
+        let senders =
+            Self { events: events_in, entries: entries_in, settlements: settlements_in, payloads: payloads_in };
+        (senders, WorkerReceivers { events, entries, settlements, payloads })
+    }
 }
 
 /// What a worker reads from.

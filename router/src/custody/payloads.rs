@@ -17,6 +17,7 @@ use kernpost_codecs::{Digest, Label, PayloadHead};
 use kernpost_router_core::custody::{PayloadEvent, PayloadOrder, Received};
 use kernpost_spool::PayloadStore;
 use kernpost_spool::payloads::{Arriving, Owner, PayloadFault, Whole};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -67,9 +68,18 @@ impl Payloads {
                 let Some(senders) = self.workers.get(usize::from(onward.worker.0)) else { return };
                 let head = PayloadHead { label: onward.label, offset };
                 let (pieces, pipe) = PayloadPipe::onto(onward.link, head);
-                // A worker that takes no more lets go of the pipe; the attempt settles by its deadline.
-                if senders.payloads.try_send(pipe).is_err() {
-                    return;
+                match senders.payloads.try_send(pipe) {
+                    Ok(()) => {}
+                    // The recipient's side has said that it wants it: it comes as soon as the worker takes the others.
+                    Err(TrySendError::Full(pipe)) => {
+                        let queue = senders.payloads.clone();
+                        tokio::spawn(async move {
+                            // The worker has ended, and with it the link.
+                            let _ = queue.send(pipe).await;
+                        });
+                    }
+                    // As above.
+                    Err(TrySendError::Closed(_)) => return,
                 }
                 let (more, progress) = blocking::channel();
                 self.sending.insert(label, more);
@@ -232,3 +242,37 @@ const AHEAD: u64 = WINDOW / 2;
 const TELL_BYTES: u64 = WINDOW / 8;
 /// And 2 s.
 const TELL_AFTER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use kernpost_codecs::Class;
+    use kernpost_router_core::large::Downstream;
+    use kernpost_router_core::{LinkId, WorkerId};
+    use kernpost_spool::{MasterKey, MasterKeys};
+
+    use super::*;
+
+    fn label(sequence: u64) -> Label {
+        Label { class: Class::Bulk, sequence, index: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_payload_that_finds_the_workers_queue_full_leaves_when_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let masters = MasterKeys::new(MasterKey::new([9; 32].into()), Vec::new());
+        let random = Box::new(|bytes: &mut [u8]| bytes.fill(1));
+        let store = Arc::new(PayloadStore::open(folder.path(), masters, random, 1 << 20).unwrap());
+        let (senders, mut receivers) = WorkerSenders::with_room_for(1);
+        let (mut payloads, _events) = Payloads::new(store, vec![senders]);
+        for sequence in 1..=3 {
+            let onward = Downstream { worker: WorkerId(0), link: LinkId(1), label: label(sequence) };
+            let (label, leaf) = (label(10 + sequence), Digest([1; 32]));
+            payloads.carry_out(PayloadOrder::Send { label, leaf, length: 100_000, offset: 0, onward });
+        }
+        for sequence in 1..=3 {
+            assert_eq!(receivers.payloads.recv().await.unwrap().label(), label(sequence));
+        }
+    }
+}
