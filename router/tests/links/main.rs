@@ -291,20 +291,3 @@ async fn messages_cross_two_routers_and_both_ledgers_balance() {
         }
     }
 }
-
-/// `cargo test --release -p kernpost-router --test links -- --ignored --nocapture throughput`
-#[tokio::test]
-#[ignore = "a measurement, not a claim"]
-async fn throughput_over_two_routers() {
-    let network = Network::new();
-    for workers in [1, 2] {
-        let routers = network.start_two(workers).await;
-        for bundle in [1, 16, 256] {
-            let result = traffic::send(&network, &routers, 100_000, bundle).await;
-            println!("workers {workers}, bundles of {bundle}: {:.0} messages/s", result.per_second());
-        }
-        for router in routers {
-            assert!(router.stop(SOON).await.ledger.balanced());
-        }
-    }
-}

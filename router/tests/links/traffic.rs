@@ -1,7 +1,6 @@
 //! A portal at the first router and an authority at the second: signed messages one way, receipts the other.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use kernpost_codecs::frame::frame_type;
@@ -22,13 +21,6 @@ const PAYLOAD: &[u8] = &[b'x'; 512];
 /// What became of the messages.
 pub struct Sent {
     pub delivered: usize,
-    seconds: f64,
-}
-
-impl Sent {
-    pub fn per_second(&self) -> f64 {
-        self.delivered as f64 / self.seconds
-    }
 }
 
 /// Sends `count` messages in bundles of `bundle`, as fast as credit allows, and waits for all receipts.
@@ -50,9 +42,7 @@ pub async fn send_moving(network: &Network, routers: &[Router; 2], count: usize,
     let movers = [portal.endpoint.clone(), amt.endpoint.clone()];
     let receiving = tokio::spawn(receive(amt, key));
     let frames = bundles(network, &portal, count, bundle);
-    let began = Instant::now();
     let delivered = push(&portal, frames, &movers, count / (moves + 1)).await;
-    let seconds = began.elapsed().as_secs_f64();
     portal.connection.close(0u32.into(), b"");
     receiving.abort();
     let _ = receiving.await;
@@ -62,7 +52,7 @@ pub async fn send_moving(network: &Network, routers: &[Router; 2], count: usize,
         })
         .await;
     }
-    Sent { delivered, seconds }
+    Sent { delivered }
 }
 
 /// Frames with their cost in credit, signed beforehand.
