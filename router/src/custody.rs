@@ -321,7 +321,7 @@ impl Task {
             CustodyAlarm::Damaged { record } => {
                 tracing::error!(
                     record = record.0,
-                    "alarm: a record of the spool cannot be read; its senders get receipts damaged"
+                    "alarm: a record of the spool is damaged; it is put in order from what is left, or its senders get receipts damaged"
                 );
             }
             CustodyAlarm::Unreadable { record } => {

@@ -99,7 +99,7 @@ pub enum CustodyAlarm {
         /// What the store said.
         cause: String,
     },
-    /// A record could not be read; its senders get receipts *damaged*.
+    /// A record could not be read: its index is made again from its body, or its senders get receipts *damaged*.
     Damaged {
         /// Which.
         record: RecordId,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kernpost_codecs::frame::{encode_frame, encode_header, frame_type};
 use kernpost_codecs::{Class, CloseCode, ControlFrame, LaneKind, Role, SettlementFrame};
+use kernpost_router::admin::StatusPage;
 use kernpost_router::observed::EndedBy;
 use kernpost_router::tls::SERVER_NAME;
 
@@ -55,6 +56,19 @@ async fn after_hello_the_router_opens_its_settlement_lane_with_credit_for_every_
         }
     }
     router.stop(SOON).await;
+}
+
+#[tokio::test]
+async fn a_router_that_asks_the_kernel_shows_what_it_says_and_one_that_assumes_its_clock_raises_no_alarm() {
+    let network = Network::new();
+    let kernel = matches!(kernpost_router::kernel_clock::is_synchronised(), Ok(true));
+    for (synchronisation, expected) in [("kernel", kernel), ("assumed", true)] {
+        let router = network.start("r1", 1, &format!("[clock]\nsynchronisation = \"{synchronisation}\"\n"));
+        let page = StatusPage::of(router.observed());
+        assert_eq!(page.clock_synchronised, expected, "{synchronisation}");
+        assert_eq!(page.alarms["clock_unsynchronised"], u64::from(!expected), "{synchronisation}");
+        router.stop(SOON).await;
+    }
 }
 
 /// Writes `bytes` to a new stream of kind `kind` on a greeted link; says how the router closes it.
