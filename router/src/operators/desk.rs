@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kernpost_codecs::UnixMs;
 use kernpost_router_core::custody::Act;
-use kernpost_router_core::custody::spool::{EntryState, Head, HeadEntry, Kind, RecordId};
+use kernpost_router_core::custody::spool::{EntryState, Head, HeadEntry, Kind, Queue, RecordId};
 use kernpost_spool::PayloadStore;
 use kernpost_spool::payloads::PayloadFault;
 use kernpost_spool::spool::Listed;
@@ -250,7 +250,7 @@ impl Desk {
 
 /// Acting.
 impl Desk {
-    /// Has everything that waits tried again at once.
+    /// Has messages tried again at once; everything that waits when none is named.
     ///
     /// # Errors
     /// None of the named messages waits, custody has stopped, or the router stops.
@@ -262,9 +262,11 @@ impl Desk {
             let why: Vec<String> = not_waiting.iter().map(|one| format!("{}: {}", one.message, one.why)).collect();
             return Err(DeskFault::Asked(why.join("\n")));
         }
-        let messages = waiting.into_values().flatten().collect();
+        let records = waiting.iter().map(|(record, waiting)| (*record, waiting.queue.clone())).collect();
+        let only = (!named.is_empty()).then_some(records);
+        let messages = waiting.into_values().flat_map(|waiting| waiting.messages).collect();
         let audit = self.entry(by, ActName::Redeliver, messages).tell();
-        self.act(Act::Redeliver { audit }).await?;
+        self.act(Act::Redeliver { only, audit }).await?;
         Ok(RedeliverPage { not_waiting })
     }
 
@@ -308,7 +310,7 @@ impl Desk {
     async fn discard(&self, by: &Account, proposal: &Proposal) -> Result<DiscardPage, DeskFault> {
         let (waiting, left_alone) = self.sort(&proposal.messages).await?;
         let mut discarding = Vec::new();
-        for (record, names) in waiting {
+        for (record, Waiting { messages: names, .. }) in waiting {
             let mut entry = self.entry(&proposal.by, ActName::Discard, names.clone());
             entry.reason = Some(proposal.reason.clone());
             entry.confirmed_by = Some(by.clone());
@@ -331,15 +333,13 @@ impl Desk {
     }
 
     /// Those that wait, by record, and the others.
-    async fn sort(
-        &self,
-        names: &[MessageName],
-    ) -> Result<(BTreeMap<RecordId, Vec<MessageName>>, Vec<LeftAlone>), DeskFault> {
-        let (mut waiting, mut others) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+    async fn sort(&self, names: &[MessageName]) -> Result<(BTreeMap<RecordId, Waiting>, Vec<LeftAlone>), DeskFault> {
+        let (mut waiting, mut others) = (BTreeMap::<_, Waiting>::new(), Vec::new());
         for name in names {
             let why = match self.find(name).await {
                 Ok(found) if found.waits() => {
-                    waiting.entry(found.record).or_default().push(name.clone());
+                    let fresh = || Waiting { queue: found.head.queue.clone(), messages: Vec::new() };
+                    waiting.entry(found.record).or_insert_with(fresh).messages.push(name.clone());
                     continue;
                 }
                 Ok(_) => "it has its final outcome".to_owned(),
@@ -350,6 +350,12 @@ impl Desk {
         }
         Ok((waiting, others))
     }
+}
+
+/// Messages of one record that wait.
+struct Waiting {
+    queue: Queue,
+    messages: Vec<MessageName>,
 }
 
 struct Filter<'q> {

@@ -10,7 +10,7 @@ use kernpost_codecs::{Code, Digest, EndpointId, MessageId, MessageRef, Outcome, 
 
 use super::answers::Then;
 use super::queues::Step;
-use super::spool::{EntryState, HeadEntry, RecordId, SpoolIntent, SpoolRead, Stored};
+use super::spool::{EntryState, HeadEntry, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyOutput};
 use crate::crossing::{Crossing, Move, Onward, Receipts};
 use crate::outbound::Origin;
@@ -36,6 +36,8 @@ pub(super) enum Question {
 pub enum Act {
     /// Try again at once, without waiting for pauses to end.
     Redeliver {
+        /// These records, with the queues they wait in; `None`: everything.
+        only: Option<Vec<(RecordId, Queue)>>,
         /// The log's entry, JSON.
         audit: Bytes,
     },
@@ -57,18 +59,33 @@ impl Custody {
     pub fn handle_act(&mut self, now: crate::now::Now, act: Act) {
         self.now = now;
         match act {
-            Act::Redeliver { audit } => {
+            Act::Redeliver { only, audit } => {
                 self.record_act(audit);
-                for loaded in self.loaded.values_mut() {
-                    loaded.failures = 0;
+                match only {
+                    Some(records) => records.iter().for_each(|(record, queue)| self.try_now(*record, queue)),
+                    None => {
+                        self.loaded.values_mut().for_each(|loaded| loaded.failures = 0);
+                        self.wake_all();
+                    }
                 }
-                self.wake_all();
             }
             Act::Discard { record, messages, reason, audit } => {
                 self.record_act(audit);
                 let ticket = self.ticket(Question::Discard { messages, reason });
                 self.outputs.push_back(CustodyOutput::Read(SpoolRead::Record { ticket, record }));
             }
+        }
+    }
+
+    /// The pause of its queue ends with its own; one that is not in memory is read when its turn comes.
+    fn try_now(&mut self, record: RecordId, queue: &Queue) {
+        if let Some(loaded) = self.loaded.get_mut(&record) {
+            loaded.failures = 0;
+        }
+        if let Some(state) = self.queues.get_mut(queue) {
+            (state.paused_until_us, state.pauses) = (0, 0);
+            self.release(queue, record);
+            self.mark_dirty(queue);
         }
     }
 
