@@ -113,6 +113,16 @@ impl Engine {
         &self.stats
     }
 
+    /// Entries and bytes each link has in flight to us per class, and the windows granted for them: what tests hold against their
+    /// bounds.
+    pub fn credit_in_use(&self) -> Vec<[((u64, u64), (u64, u64)); 3]> {
+        let lane = |class, state: &LinkState| {
+            let granted = &state.inbound(class).granted;
+            (granted.in_use(), granted.windows())
+        };
+        self.links.values().map(|state| Class::ALL.map(|class| lane(class, state))).collect()
+    }
+
     /// Counts of every link, for metrics and status.
     pub fn link_counts(&self) -> Vec<LinkCounts> {
         self.links.iter().map(|(link, state)| state.counts(*link)).collect()

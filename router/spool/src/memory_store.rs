@@ -6,7 +6,7 @@
 mod disk;
 mod rows;
 
-pub use disk::{CommitFault, SimDisk};
+pub use disk::{CommitFault, Failures, SimDisk};
 
 use bytes::Bytes;
 

@@ -2,16 +2,17 @@
 //!
 //! - what a portal's outbox took has a final outcome at the end, and no router holds anything then: nothing is lost silently;
 //! - a *delivered* or *rejected* that a sender believes is in the durable journal of the endpoint that issued it, and stands;
-//! - a receipt *custody* is true when it arrives: the router that signed it holds the message on its disk, or has ended it;
 //! - a receipt *expired* is not issued before expires + 120 s;
-//! - a message that ended *refused* was never handed to an application;
+//! - a message that ended *refused* was never handed to an application, and is not handed over later;
 //! - nothing is handed over again after its verdict became durable, and what may be a repeat says so;
 //! - every ledger balances after every step, and open labels are what it says;
-//! - as far as order is promised, a case is first handed over in the order of sending.
+//! - as far as order is promised, a case is first handed over in the order of sending, looked at when it is handed over.
+//!
+//! What routers sign is judged in `run/truth.rs`, bounds in `run/bounds.rs`, what is left in `run/settled.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernpost_codecs::{EndpointId, MessageId, Outcome, UnixMs};
+use kernpost_codecs::{Class, EndpointId, MessageId, Outcome, UnixMs};
 use kernpost_endpoint::core::{Delivery, FinalOutcome, SendOutcome};
 
 use super::endpoint_node::EndpointNode;
@@ -29,11 +30,24 @@ pub struct Facts {
     pub custodies: u64,
     /// Which router signed *custody* of a message last.
     pub in_custody: BTreeMap<MessageId, usize>,
+    /// Of which the sender was told that a copy in custody was damaged.
+    pub told_damaged: BTreeSet<MessageId>,
+    /// Of which the sender was told that custody counts no longer.
+    pub custody_lost: BTreeSet<MessageId>,
     /// (recipient, message) → how often.
     handed_over: BTreeMap<(EndpointId, MessageId), u64>,
-    /// Sending order of each case, and the order of first hand-over at each recipient.
-    sent_in_case: BTreeMap<Vec<u8>, Vec<MessageId>>,
-    seen_in_case: BTreeMap<(EndpointId, Vec<u8>), Vec<MessageId>>,
+    /// Copies of these went over a link once more.
+    replayed: BTreeSet<MessageId>,
+    /// Of which the sender does not know any more that it called them refused.
+    begun_again: BTreeSet<MessageId>,
+    /// Each case and class with its messages in the order of sending.
+    sent_in_case: BTreeMap<(Vec<u8>, Class), Vec<MessageId>>,
+    /// Where each message is in it: its place.
+    place_in_case: BTreeMap<MessageId, usize>,
+    /// The last place of a case that a recipient was handed first.
+    seen_in_case: BTreeMap<(EndpointId, Vec<u8>, Class), usize>,
+    /// Hand-overs at which an order was promised.
+    pub orders_checked: u64,
     /// Cases whose order is not promised any more.
     unordered: BTreeSet<Vec<u8>>,
     /// What is known to have happened to each message.
@@ -41,10 +55,24 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub fn sent(&mut self, case: Option<&[u8]>, id: MessageId) {
+    /// A name for a case that no case has whose order has ended: what follows is judged by itself.
+    pub fn name_of_case(&self, number: u8, place: &str) -> Vec<u8> {
+        let name = |age: u8| [&[age, number], place.as_bytes()].concat();
+        (0..u8::MAX).map(name).find(|name| !self.unordered.contains(name)).unwrap_or_else(|| name(u8::MAX))
+    }
+
+    pub fn sent(&mut self, case: Option<&[u8]>, class: Class, id: MessageId) {
         if let Some(case) = case {
-            self.sent_in_case.entry(case.to_vec()).or_default().push(id);
+            let sent = self.sent_in_case.entry((case.to_vec(), class)).or_default();
+            self.place_in_case.insert(id, sent.len());
+            sent.push(id);
         }
+    }
+
+    /// A copy of a message is on its way, marked as its original was.
+    pub fn replayed(&mut self, id: MessageId, at_us: u64) {
+        self.replayed.insert(id);
+        self.note(id, at_us, "a copy of it is on its way".to_owned());
     }
 
     /// The portal was told that a message is safe.
@@ -58,9 +86,20 @@ impl Facts {
         self.unordered.insert(case);
     }
 
-    /// The sender's process is gone, or a disk lost something: from here on the order of what is open is not promised.
-    pub fn all_unordered(&mut self) {
-        self.unordered.extend(self.sent_in_case.keys().cloned());
+    /// The sender's process is gone, or a disk lost something: the order of cases of which something is open is not promised.
+    pub fn open_cases_unordered(&mut self) {
+        let open = |ids: &Vec<MessageId>| ids.iter().any(|id| !self.finished.contains_key(id));
+        let cases = self.sent_in_case.iter().filter(|(_, ids)| open(ids)).map(|((case, _), _)| case.clone());
+        self.unordered.extend(cases);
+    }
+
+    /// The sender's process is gone, and of what it called refused it has no record: it begins with that again. How many there are.
+    pub fn refusals_forgotten(&mut self, ended: impl Fn(&MessageId) -> bool) -> u64 {
+        let refused = self.finished.iter().filter(|(_, outcome)| **outcome == FinalOutcome::Refused);
+        let forgotten: Vec<MessageId> = refused.map(|(id, _)| *id).filter(|id| !ended(id)).collect();
+        let before = self.begun_again.len();
+        self.begun_again.extend(forgotten);
+        (self.begun_again.len() - before) as u64
     }
 
     /// Something happened to a message.
@@ -135,7 +174,9 @@ impl Facts {
             (FinalOutcome::Delivered | FinalOutcome::Rejected, found) => {
                 Err(format!("{id} settled {} but the journal holds {found:?}", outcome.outcome.name()))
             }
-            (FinalOutcome::Refused, _) if self.handed_over.keys().any(|(_, handed)| *handed == id) => {
+            (FinalOutcome::Refused, _)
+                if !self.replayed.contains(&id) && self.handed_over.keys().any(|(_, handed)| *handed == id) =>
+            {
                 Err(format!("{id} settled refused ({}) but was handed over", outcome.code))
             }
             (FinalOutcome::Expired, _) => {
@@ -150,6 +191,10 @@ impl Facts {
             }
             _ => Ok(()),
         }
+    }
+
+    pub fn is_finished(&self, id: MessageId) -> bool {
+        self.finished.contains_key(&id)
     }
 
     /// A message that ended has another outcome now: by the recipient's word, in place of a router's or of none (WIRE 10.6).
@@ -172,19 +217,46 @@ impl Facts {
                 self.story(id)
             ));
         }
+        let may_come = self.replayed.contains(&id) || self.begun_again.contains(&id);
+        if self.finished.get(&id) == Some(&FinalOutcome::Refused) && !may_come {
+            return Err(format!("{id} was handed over after it had settled refused\nits story:\n{}", self.story(id)));
+        }
         let times = self.handed_over.entry((node.id.clone(), id)).or_insert(0);
         *times += 1;
-        if *times > 1 && !delivery.redelivered {
+        let first = *times == 1;
+        if !first && !delivery.redelivered && !self.replayed.contains(&id) {
             return Err(format!(
                 "{id} was handed over again and is not marked redelivered\nits story:\n{}",
                 self.story(id)
             ));
         }
-        if *times == 1
-            && let Some(case) = message.case.as_deref()
-        {
-            self.seen_in_case.entry((node.id.clone(), case.to_vec())).or_default().push(id);
+        match message.case.as_deref() {
+            Some(case) if first => self.in_order(&node.id, case, message.class, id),
+            _ => Ok(()),
         }
+    }
+
+    /// A message of a case is handed over for the first time: none that was sent later was, as far as order is promised. It is not
+    /// once one of its case has ended otherwise than by its recipient.
+    fn in_order(&mut self, recipient: &EndpointId, case: &[u8], class: Class, id: MessageId) -> Result<(), String> {
+        let (Some(sent), Some(place)) =
+            (self.sent_in_case.get(&(case.to_vec(), class)), self.place_in_case.get(&id).copied())
+        else {
+            return Ok(());
+        };
+        let otherwise = |id: &MessageId| self.finished.get(id).is_some_and(|outcome| !outcome.is_by_recipient());
+        let promised = !self.unordered.contains(case) && !sent.iter().any(otherwise);
+        let last = self.seen_in_case.get(&(recipient.clone(), case.to_vec(), class)).copied();
+        if promised && last.is_some_and(|last| place < last) {
+            let stories: Vec<String> = sent.iter().map(|id| format!("{id}\n{}", self.story(*id))).collect();
+            let (last, stories) = (last.unwrap_or_default(), stories.join("\n"));
+            return Err(format!(
+                "case {case:02x?} at {recipient}: message {place} was handed over after {last}\n{stories}"
+            ));
+        }
+        self.orders_checked += u64::from(promised && last.is_some());
+        let last = last.map_or(place, |last| last.max(place));
+        self.seen_in_case.insert((recipient.clone(), case.to_vec(), class), last);
         Ok(())
     }
 
@@ -212,30 +284,6 @@ impl Facts {
         for endpoint in endpoints {
             if !endpoint.core.ledger().balances() {
                 return Err(format!("ledger of {} does not balance: {:?}", endpoint.id, endpoint.core.ledger()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Cases whose order is promised were first seen in the order of sending.
-    pub fn in_order(&self) -> Result<(), String> {
-        for ((recipient, case), seen) in &self.seen_in_case {
-            let Some(sent) = self.sent_in_case.get(case).filter(|_| !self.unordered.contains(case)) else { continue };
-            let delivered = |id: &MessageId| self.finished.get(id).is_some_and(|outcome| outcome.is_by_recipient());
-            if !sent.iter().all(delivered) {
-                continue;
-            }
-            let mut last = 0;
-            for id in seen {
-                let Some(at) = sent.iter().position(|sent| sent == id) else { continue };
-                if at < last {
-                    let stories: Vec<String> = sent.iter().map(|id| format!("{id}\n{}", self.story(*id))).collect();
-                    let stories = stories.join("\n");
-                    return Err(format!(
-                        "case {case:02x?} at {recipient}: message {at} was handed over after {last}\n{stories}"
-                    ));
-                }
-                last = at;
             }
         }
         Ok(())

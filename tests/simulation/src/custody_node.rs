@@ -2,7 +2,7 @@
 
 use kernpost_codecs::SigningKey;
 use kernpost_router_core::custody::CustodyAlarm;
-use kernpost_router_core::custody::spool::{SpoolEvent, SpoolIntent, SpoolRead};
+use kernpost_router_core::custody::spool::{SpoolEvent, SpoolFault, SpoolIntent, SpoolRead};
 use kernpost_router_core::{Crossing, Custody, CustodyConfig, CustodyOutput, Now, RouterSigner, WorkerId};
 use kernpost_routing_table::Table;
 use kernpost_spool::memory_store::{MemoryStore, SimDisk};
@@ -10,6 +10,8 @@ use kernpost_spool::{MasterKey, MasterKeys, Spool};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use std::sync::Arc;
+
+use super::mishap::Mishap;
 
 /// Something for the spool's thread.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct CustodyNode {
     /// What the fsync under way is for.
     under_way: Vec<Command>,
     disk: SimDisk,
+    /// How often there was no room.
+    full: u64,
 }
 
 /// A store holds the master key outside of what a disk may damage.
@@ -57,7 +61,7 @@ impl CustodyNode {
         for event in node_events.drain(..) {
             custody.handle_spool(now, with_room(event));
         }
-        Some(Self { custody, spool, waiting: Vec::new(), under_way: Vec::new(), disk: disk.clone() })
+        Some(Self { custody, spool, waiting: Vec::new(), under_way: Vec::new(), disk: disk.clone(), full: 0 })
     }
 
     /// Everything custody wants now; what is for the spool waits for its turn.
@@ -109,23 +113,42 @@ impl CustodyNode {
             answers.extend(self.spool.commit(now.wall, intents));
         }
         for answer in answers {
+            self.full += u64::from(matches!(answer, SpoolEvent::NotCommitted { fault: SpoolFault::Full, .. }));
             self.custody.handle_spool(now, with_room(answer));
         }
     }
 
-    /// The process dies: what was under way may or may not be on the disk, and nobody was told.
-    pub fn die(mut self, now: Now, rng: &mut StdRng) {
-        if rng.random_bool(0.5) {
-            let intents = std::mem::take(&mut self.under_way).into_iter().filter_map(|command| match command {
-                Command::Intent(intent) => Some(*intent),
-                Command::Read(_) => None,
-            });
-            let intents: Vec<SpoolIntent> = intents.collect();
-            if !intents.is_empty() {
-                drop(self.spool.commit(now.wall, intents));
-            }
+    /// Whether something is being made durable.
+    pub fn is_writing(&self) -> bool {
+        self.under_way.iter().any(|command| matches!(command, Command::Intent(_)))
+    }
+
+    /// How often there was no room since the last call.
+    pub fn take_full(&mut self) -> u64 {
+        std::mem::take(&mut self.full)
+    }
+
+    /// The process dies: what was under way is on the disk, or not, or as far as it got; nobody was told.
+    pub fn die(mut self, now: Now, rng: &mut StdRng) -> Mishap {
+        let intents = std::mem::take(&mut self.under_way).into_iter().filter_map(|command| match command {
+            Command::Intent(intent) => Some(*intent),
+            Command::Read(_) => None,
+        });
+        let mut intents: Vec<SpoolIntent> = intents.collect();
+        let (all, there) = (intents.len(), rng.random_range(0..=2 * intents.len()));
+        // Intents are carried out in their order, in one commit or in several: any of them may have been the last.
+        intents.truncate(there);
+        let mishap = match intents.len() {
+            _ if all == 0 => Mishap::RouterDied,
+            0 => Mishap::UnsyncedLost,
+            some if some < all => Mishap::UnsyncedTorn,
+            _ => Mishap::SyncedUntold,
+        };
+        if !intents.is_empty() {
+            drop(self.spool.commit(now.wall, intents));
         }
         self.disk.crash();
+        mishap
     }
 
     /// Whether the disk holds this message now.

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use kernpost_codecs::{EndpointId, FrameDecoder, LaneKind, LinkIdentity, MessageId, RouterId};
 use kernpost_endpoint::core::{
     AcceptRecord, Accepted, Core, CoreConfig, DeliveryId, DirectoryFrom, Earlier, EndpointSetup, Event, FinalOutcome,
-    Found, JournalRecord, Limits, Lookup, Now, OutcomeRecord, Output, Place, Recovered, SendOutcome, SessionId,
-    StoreOrder, Stream as CoreStream, Ticket,
+    Found, JournalRecord, Limits, Lookup, Now, OutcomeRecord, Output, Place, Recovered, SendError, SendOutcome,
+    SessionId, StoreOrder, Stream as CoreStream, Ticket,
 };
 use kernpost_router_core::mutant::{self, Mutant};
 use kernpost_routing_table::Table;
 
-use super::network::{Connection, Stream};
+use super::mishap::{Mishap, Mishaps};
+use super::network::{Connection, EndpointDiskFault, Stream};
 use crate::world::World;
 
 /// What the node wants from the network and the run.
@@ -32,7 +33,9 @@ pub enum Effect {
     Store(u64),
     /// A message is durable in the outbox.
     Accepted(MessageId),
-    NotAccepted(String),
+    NotAccepted(SendError),
+    /// The custody of a message no longer counts.
+    CustodyLost(MessageId),
     Stage(Box<SendOutcome>),
     /// The order of a case is no longer promised.
     OrderEnded(Vec<u8>),
@@ -60,6 +63,51 @@ pub struct Disk {
     pub journal: BTreeMap<(EndpointId, MessageId), Earlier>,
     pub sent: BTreeSet<(EndpointId, MessageId)>,
     pub outbox: BTreeMap<MessageId, Kept>,
+    /// It takes no writes until the process is started again.
+    failing: Option<EndpointDiskFault>,
+    /// What is there after the next start though its write failed.
+    journal_though_failed: Vec<JournalRecord>,
+    outbox_though_failed: Vec<StoreWrite>,
+}
+
+impl Disk {
+    pub fn begin_to_fail(&mut self, fault: EndpointDiskFault) {
+        self.failing = Some(fault);
+    }
+
+    /// The process starts: the disk works again.
+    fn mount(&mut self) {
+        self.failing = None;
+        for record in std::mem::take(&mut self.journal_though_failed) {
+            self.journal.insert((record.sender, record.message), record.verdict);
+        }
+        for write in std::mem::take(&mut self.outbox_though_failed) {
+            self.write(write);
+        }
+    }
+
+    fn write(&mut self, write: StoreWrite) {
+        match write {
+            StoreWrite::Accept(record) => {
+                let kept = Kept { statement: record.statement, payload: record.payload, stage: None, outcome: None };
+                self.outbox.insert(record.message, kept);
+            }
+            StoreWrite::Outcome(record) => {
+                let Some(kept) = self.outbox.get_mut(&record.outcome.id) else { return };
+                match record.place {
+                    Place::Final => kept.outcome = Some(record.outcome),
+                    Place::Stage => kept.stage = Some(Box::new(record.outcome)),
+                    Place::Contradiction => {}
+                }
+            }
+        }
+    }
+
+    /// Whether a write fails now, and is there all the same after the next start.
+    fn fails(&mut self) -> Option<bool> {
+        let fault = self.failing.as_mut()?;
+        Some(std::mem::take(&mut fault.kept))
+    }
 }
 
 /// A message in the durable outbox.
@@ -99,10 +147,11 @@ impl EndpointNode {
         id: &EndpointId,
         identity: &LinkIdentity,
         routers: &[RouterId],
-        disk: Disk,
+        mut disk: Disk,
         incarnation: u64,
-        seed: u64,
+        (seed, credit_entries): (u64, u64),
     ) -> Self {
+        disk.mount();
         let mut journal = [0; 16];
         journal[..8].copy_from_slice(&seed.to_be_bytes());
         let mut core = Core::new(CoreConfig {
@@ -115,7 +164,7 @@ impl EndpointNode {
             }],
             journal,
             directory: DirectoryFrom::Shell,
-            limits: Limits { case_hold_ms: CASE_HOLD_MS, ..Limits::default() },
+            limits: Limits { case_hold_ms: CASE_HOLD_MS, credit_entries, ..Limits::default() },
             seed,
             software: "simulation".to_owned(),
         });
@@ -145,39 +194,38 @@ impl EndpointNode {
         self.effects(now)
     }
 
-    /// A write to the durable outbox is done.
-    pub fn stored(&mut self, now: Now, number: u64) -> Vec<Effect> {
-        match self.writes.remove(&number) {
-            Some(StoreWrite::Accept(record)) => {
-                let ticket = record.ticket;
-                self.keep(&record);
-                self.core.handle_accepted(now, ticket, Accepted::Durable);
+    /// A write to the durable outbox is done, or has failed.
+    pub fn stored(&mut self, now: Now, number: u64, mishaps: &mut Mishaps) -> Vec<Effect> {
+        let Some(write) = self.writes.remove(&number) else { return self.effects(now) };
+        let failed = self.disk.fails();
+        match &write {
+            StoreWrite::Accept(record) if failed.is_some() => {
+                mishaps.note(Mishap::OutboxRefused);
+                let refused = Accepted::Refused(SendError::Store(FAILED.to_owned()));
+                self.core.handle_accepted(now, record.ticket, refused);
             }
-            Some(StoreWrite::Outcome(record)) => {
-                let answer = record.answer;
-                self.write_outcome(*record);
-                if let Some(id) = answer {
-                    self.core.handle_outcome_stored(now, id, true);
+            StoreWrite::Accept(record) => self.core.handle_accepted(now, record.ticket, Accepted::Durable),
+            StoreWrite::Outcome(record) => {
+                if let Some(id) = record.answer {
+                    mishaps.add(Mishap::OutboxFailed, u64::from(failed.is_some()));
+                    self.core.handle_outcome_stored(now, id, failed.is_none());
                 }
             }
-            None => {}
+        }
+        match failed {
+            None => self.disk.write(write),
+            Some(true) => {
+                mishaps.note(Mishap::KeptThoughFailed);
+                self.disk.outbox_though_failed.push(write);
+            }
+            Some(false) => {}
         }
         self.effects(now)
     }
 
-    fn keep(&mut self, record: &AcceptRecord) {
-        let (statement, payload) = (record.statement.clone(), record.payload.clone());
-        let kept = Kept { statement, payload, stage: None, outcome: None };
-        self.disk.outbox.insert(record.message, kept);
-    }
-
-    fn write_outcome(&mut self, record: OutcomeRecord) {
-        let Some(kept) = self.disk.outbox.get_mut(&record.outcome.id) else { return };
-        match record.place {
-            Place::Final => kept.outcome = Some(record.outcome),
-            Place::Stage => kept.stage = Some(Box::new(record.outcome)),
-            Place::Contradiction => {}
-        }
+    /// Whether a write of this process is under way.
+    pub fn is_writing(&self) -> bool {
+        !self.writes.is_empty() || !self.pending.is_empty()
     }
 
     fn on_store(&mut self, now: Now, order: StoreOrder, effects: &mut Vec<Effect>) {
@@ -266,13 +314,21 @@ impl EndpointNode {
         self.effects(now)
     }
 
-    /// The fsync of one record is done.
-    pub fn journalled(&mut self, now: Now, delivery: DeliveryId) -> Vec<Effect> {
-        if let Some(record) = self.pending.remove(&delivery) {
-            self.disk.journal.insert((record.sender, record.message), record.verdict);
-            if !mutant::is(Mutant::ReceiptBeforeJournal) {
-                self.core.handle_journalled(delivery, true);
+    /// The fsync of one record is done, or has failed.
+    pub fn journalled(&mut self, now: Now, delivery: DeliveryId, mishaps: &mut Mishaps) -> Vec<Effect> {
+        let Some(record) = self.pending.remove(&delivery) else { return self.effects(now) };
+        let failed = self.disk.fails();
+        match failed {
+            None => drop(self.disk.journal.insert((record.sender, record.message), record.verdict)),
+            Some(true) => {
+                mishaps.note(Mishap::KeptThoughFailed);
+                self.disk.journal_though_failed.push(record);
             }
+            Some(false) => {}
+        }
+        mishaps.add(Mishap::JournalFailed, u64::from(failed.is_some()));
+        if !mutant::is(Mutant::ReceiptBeforeJournal) {
+            self.core.handle_journalled(delivery, failed.is_none());
         }
         self.effects(now)
     }
@@ -319,8 +375,9 @@ impl EndpointNode {
             Output::Event(Event::InvalidReceipt { why, .. }) => effects.push(Effect::InvalidReceipt(why)),
             Output::Store(order) => self.on_store(now, order, effects),
             Output::Accepted { message, .. } => effects.push(Effect::Accepted(message)),
-            Output::NotAccepted { error, .. } => effects.push(Effect::NotAccepted(error.to_string())),
+            Output::NotAccepted { error, .. } => effects.push(Effect::NotAccepted(error)),
             Output::Stage { outcome, .. } => effects.push(Effect::Stage(outcome)),
+            Output::Event(Event::CustodyLost { message, .. }) => effects.push(Effect::CustodyLost(message)),
             Output::Event(Event::CaseOrderEnded { case, .. }) => effects.push(Effect::OrderEnded(case.to_vec())),
             Output::Event(Event::OutcomeRevised { message, before, now, .. }) => {
                 effects.push(Effect::Revised { message, before, now });
@@ -348,6 +405,7 @@ impl EndpointNode {
     }
 }
 
+const FAILED: &str = "the disk takes no writes";
 /// Shorter than the default of an hour, so that runs end.
 const CASE_HOLD_MS: u64 = 60_000;
 

@@ -18,6 +18,7 @@
 pub mod checks;
 pub mod custody_node;
 pub mod endpoint_node;
+pub mod mishap;
 pub mod network;
 pub mod plan;
 pub mod router_node;
@@ -25,5 +26,6 @@ pub mod run;
 pub mod trace;
 pub mod world;
 
+pub use mishap::{Mishap, Mishaps};
 pub use plan::Plan;
 pub use run::{Finding, Report, run, shrink};

@@ -81,15 +81,20 @@ pub struct RouterSetup<'a> {
     pub incarnation: u64,
     /// Credit a link gets per class.
     pub credit: ClassCredit,
+    /// Entries of one queue that custody has under way at most.
+    pub most_flying: u64,
     pub seed: u64,
 }
 
-const WORKERS: u16 = 2;
+pub const WORKERS: u16 = 2;
+/// Small windows, so that reading on is exercised.
+pub const QUEUE_WINDOW_BYTES: u64 = 8 << 10;
+pub const WINDOW_BYTES: u64 = 32 << 10;
 
 impl RouterNode {
     /// `None`: its spool cannot be opened just now.
     pub fn new(setup: &RouterSetup<'_>, now: Now) -> Option<Self> {
-        let RouterSetup { world, id, table, disk, incarnation, credit, seed } = *setup;
+        let RouterSetup { world, id, table, disk, incarnation, credit, most_flying, seed } = *setup;
         let engines = (0..WORKERS)
             .map(|worker| {
                 let base = EngineConfig::new(id.clone());
@@ -98,9 +103,9 @@ impl RouterNode {
             })
             .collect();
         let control = Control::new(ControlConfig::new(id.clone(), WORKERS), Arc::clone(table), Arc::new(NoSnapshots));
-        // Small windows, so that reading on is exercised.
         let base = CustodyConfig::new(id.clone(), WORKERS);
-        let config = CustodyConfig { queue_window_bytes: 8 << 10, window_bytes: 32 << 10, ..base };
+        let (queue_window_bytes, window_bytes) = (QUEUE_WINDOW_BYTES, WINDOW_BYTES);
+        let config = CustodyConfig { queue_window_bytes, window_bytes, most_flying, ..base };
         let key = copy_of(&world.router_keys[id]);
         let custody = CustodyNode::start(config, key, table, disk, now, seed)?;
         let (conns, by_link) = (BTreeMap::new(), BTreeMap::new());

@@ -2,23 +2,30 @@
 //! calm until all is settled.
 
 mod applications;
+mod bounds;
 mod clocks;
 mod effects;
 mod faults;
 mod links;
 mod settled;
+mod shrink;
+mod silences;
 mod starts;
 mod steps;
+mod truth;
 
-use std::collections::BTreeMap;
+pub use shrink::shrink;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kernpost_codecs::key::Algorithm;
-use kernpost_codecs::{Assurance, MessageId, RouterId, UnixMs};
+use kernpost_codecs::{Assurance, Class, MessageId, RouterId, UnixMs};
 use kernpost_endpoint::core::{DeliveryId, Verdict};
 use kernpost_router_core::config::ClassCredit;
 use kernpost_router_core::mutant::{self, Mutant};
 use kernpost_routing_table::Table;
+use kernpost_routing_table::model::ZoneSnapshot;
 use kernpost_spool::Space;
 use kernpost_spool::memory_store::SimDisk;
 use rand::rngs::StdRng;
@@ -26,7 +33,8 @@ use rand::{Rng, SeedableRng};
 
 use super::checks::Facts;
 use super::endpoint_node::{Disk, EndpointNode};
-use super::network::{Event, Network, Node};
+use super::mishap::{Mishap, Mishaps};
+use super::network::{Change, Connection, DiskFault, Event, Network, Node};
 use super::plan::{NODES, Plan};
 use super::router_node::RouterNode;
 use super::trace::Trace;
@@ -44,14 +52,21 @@ pub struct Report {
     pub damaged: u64,
     /// Virtual time until everything had settled, ms.
     pub settled_ms: u64,
+    /// What went wrong, how often.
+    pub mishaps: Mishaps,
 }
 
 const PORTAL: usize = 0;
-const AUTHORITIES: [usize; 2] = [1, 2];
+const CITY: usize = 1;
+const LAND: usize = 2;
+const AUTHORITIES: [usize; 2] = [CITY, LAND];
 const START_MS: u64 = 1_790_000_000_000;
 const FSYNC_US: u64 = 400;
 /// Clocks run at most so much too fast or too slow, millionths: 1.8 s an hour.
 const DRIFT: i64 = 500;
+
+/// Messages an endpoint may have open: the default of its limits.
+const ENDPOINT_MESSAGES: u64 = 16_384 + 65_536;
 
 /// An invariant that broke.
 #[derive(Debug, Clone)]
@@ -79,36 +94,32 @@ impl Finding {
 ///
 /// # Errors
 /// What broke, and the last steps.
-pub fn run(plan: Plan) -> Result<Report, Box<Finding>> {
-    let mut simulation = Simulation::new(plan);
+pub fn run(plan: &Plan) -> Result<Report, Box<Finding>> {
+    let mut simulation = Simulation::new(plan.clone());
     simulation.go().map_err(|what| {
         let what = format!("seed {} at {} µs: {what}", plan.seed, simulation.network.now_us);
-        Box::new(Finding { plan, what, steps: simulation.trace.in_words() })
+        Box::new(Finding { plan: plan.clone(), what, steps: simulation.trace.in_words() })
     })
-}
-
-/// A smaller plan of the same seed that fails too, as small as halving its parts makes it.
-pub fn shrink(finding: Finding) -> Finding {
-    let mut smallest = finding;
-    loop {
-        let smaller = smallest.plan.smaller().into_iter().find_map(|plan| run(plan).err());
-        match smaller {
-            Some(smaller) => smallest = *smaller,
-            None => return smallest,
-        }
-    }
 }
 
 /// What is known of a message that the portal sent.
 struct Sent {
     expires: UnixMs,
-    /// The first of those who are responsible: whoever asks is answered by its journal, when it is there.
-    first: usize,
+    /// To the city, which has an endpoint of its own. The first of those who are responsible answers questions by its journal.
+    to_city: bool,
+    /// The table in force then.
+    generation: u64,
 }
 
 struct Simulation {
     plan: Plan,
     world: World,
+    /// The directory as it is when nothing is changed.
+    zone: ZoneSnapshot,
+    /// What is changed for now, how many times over.
+    changes: BTreeMap<Change, u64>,
+    /// Every table's number, and what was changed in it.
+    in_force: Vec<(u64, Vec<Change>)>,
     table: Arc<Table>,
     /// Every table so far: what processes that start again learn from the routers' histories.
     tables: Vec<Arc<Table>>,
@@ -121,7 +132,16 @@ struct Simulation {
     flips: [Space; 2],
     /// Those of which a bit was flipped.
     damaged_disks: [bool; 2],
+    /// Of which it was said that a record could not be read at all.
+    unreadable: [bool; 2],
+    /// Faults that wait for something to hit.
+    faults_due: [Vec<DiskFault>; 2],
+    /// Who dies in its next write, and for how long, µs.
+    dies_writing: BTreeMap<Node, u64>,
     credit: ClassCredit,
+    most_flying: u64,
+    /// Entries of the largest bundle so far: a record has at most as many.
+    largest_bundle: u64,
     endpoints: Vec<EndpointNode>,
     down: Vec<bool>,
     /// Wall clocks, by endpoint and router, ms off.
@@ -133,8 +153,14 @@ struct Simulation {
     sent: BTreeMap<MessageId, Sent>,
     facts: Facts,
     damaged: u64,
-    next_message: u64,
+    /// Messages that are still to be sent.
+    to_send: u64,
     next_connection: u64,
+    /// Which message the portal means by a label: connection, class, sequence, index.
+    labels: BTreeMap<(Connection, Class, u64, u16), MessageId>,
+    sequences: BTreeMap<(Connection, Class), u64>,
+    /// Links on which copies of old bundles went.
+    replayed_on: BTreeSet<Connection>,
     /// What an application has not answered yet; gone with its process.
     thinking: BTreeMap<(usize, u64, DeliveryId), (MessageId, Verdict)>,
     trace: Trace,
@@ -161,13 +187,15 @@ impl Simulation {
         world.route("land", "99", "14", &[&land, &city]);
         let table = world.table(1);
         let mut network = Network::new(StdRng::seed_from_u64(plan.seed), 8_000);
-        let endpoint = |at: usize, id, link: &str| {
-            EndpointNode::new(&world, id, &link_identity(link), &router_ids, Disk::default(), 0, plan.seed ^ at as u64)
-        };
-        let endpoints =
-            vec![endpoint(PORTAL, &portal, "portal"), endpoint(1, &city, "city"), endpoint(2, &land, "land")];
         // Every other run has so little credit that what leaks of it is missed.
         let entries = if network.rng.random_bool(0.5) { 8 } else { 4_096 };
+        let most_flying = if network.rng.random_bool(0.5) { 4 } else { 4_096 };
+        let endpoint = |at: usize, id, link: &str| {
+            let own = (plan.seed ^ at as u64, entries);
+            EndpointNode::new(&world, id, &link_identity(link), &router_ids, Disk::default(), 0, own)
+        };
+        let endpoints =
+            vec![endpoint(PORTAL, &portal, "portal"), endpoint(CITY, &city, "city"), endpoint(LAND, &land, "land")];
         let credit = ClassCredit { entries, bytes: 8 << 20 };
         let flips = [(); 2].map(|()| if network.rng.random_bool(0.5) { Space::Records } else { Space::Heads });
         let drifts = NODES.into_iter().map(|node| (node, network.rng.random_range(-DRIFT..=DRIFT))).collect();
@@ -176,7 +204,11 @@ impl Simulation {
             disk.lie_about_fsync(mutant::is(Mutant::AcknowledgeBeforeFsync));
         }
         Self {
+            to_send: plan.messages(),
             plan,
+            zone: world.zone.clone(),
+            changes: BTreeMap::new(),
+            in_force: vec![(table.generation(), Vec::new())],
             world,
             tables: vec![Arc::clone(&table)],
             table,
@@ -186,7 +218,12 @@ impl Simulation {
             disks,
             flips,
             damaged_disks: [false; 2],
+            unreadable: [false; 2],
             credit,
+            most_flying,
+            largest_bundle: 1,
+            faults_due: Default::default(),
+            dies_writing: BTreeMap::new(),
             down: vec![false; endpoints.len()],
             endpoints,
             offsets: BTreeMap::new(),
@@ -195,8 +232,10 @@ impl Simulation {
             sent: BTreeMap::new(),
             facts: Facts::default(),
             damaged: 0,
-            next_message: 0,
             next_connection: 0,
+            labels: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            replayed_on: BTreeSet::new(),
             thinking: BTreeMap::new(),
             trace: Trace::default(),
             stored_us: [0; 3],
@@ -218,7 +257,7 @@ impl Simulation {
         for at in 0..self.endpoints.len() {
             self.network.schedule(0, Event::Dial { from: Node::Endpoint(at), to: Node::Router(self.home(at)) });
         }
-        for (at_us, event) in self.plan.script(&mut self.network.rng) {
+        for (at_us, event) in self.plan.script() {
             self.network.schedule(at_us, event);
         }
         Ok(())
@@ -237,7 +276,8 @@ impl Simulation {
             self.trace.push(self.network.now_us, &event);
             self.step(event)?;
             Facts::balanced(self.routers.iter().flatten(), self.endpoints.iter())?;
-            if self.network.now_us > busy_us && self.next_message == self.plan.messages {
+            self.within_bounds()?;
+            if self.network.now_us > busy_us && self.to_send == 0 {
                 if self.is_settled() {
                     break;
                 }
@@ -258,14 +298,20 @@ impl Simulation {
         if !self.is_settled() {
             return Err(format!("not settled {} ms after the last fault: {}", self.plan.calm_ms, self.what_is_held()));
         }
-        self.facts.in_order()?;
         self.everything_taken_is_on_record()?;
+        for failures in self.disks.iter().map(SimDisk::failures) {
+            self.network.mishaps.add(Mishap::CommitLost, failures.lost);
+            self.network.mishaps.add(Mishap::CommitUnclear, failures.kept);
+            self.network.mishaps.add(Mishap::DiskReadOnly, failures.read_only);
+        }
+        self.network.mishaps.add(Mishap::OrderChecked, self.facts.orders_checked);
         Ok(Report {
             steps,
             outcomes: self.facts.outcomes.clone(),
             custodies: self.facts.custodies,
             damaged: self.damaged,
             settled_ms: self.network.now_us / 1_000,
+            mishaps: self.network.mishaps,
         })
     }
 }

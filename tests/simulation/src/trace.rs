@@ -17,7 +17,7 @@ pub struct Trace {
 
 impl Trace {
     pub fn push(&mut self, at_us: u64, event: &Event) {
-        if matches!(event, Event::Wake { .. } | Event::Writable { .. } | Event::Spooled { .. }) {
+        if matches!(event, Event::Wake { .. } | Event::Writable { .. } | Event::Spooled { .. } | Event::Idle { .. }) {
             return;
         }
         if self.events.len() == MOST {

@@ -17,7 +17,7 @@ fn whatever_fails_nothing_taken_is_lost_and_no_receipt_lies() {
     println!("seeds {}..{}", seeds.start, seeds.end);
     let (mut signed, mut ended, mut custodies) = (0, 0, 0);
     for seed in seeds {
-        let report = run(Plan::of_seed(seed)).unwrap_or_else(|finding| panic!("{}", finding.trace()));
+        let report = run(&Plan::of_seed(seed)).unwrap_or_else(|finding| panic!("{}", finding.trace()));
         let by_recipient = ["delivered", "rejected"].iter().filter_map(|name| report.outcomes.get(name));
         signed += by_recipient.sum::<u64>();
         ended += report.outcomes.values().sum::<u64>();
@@ -30,7 +30,7 @@ fn whatever_fails_nothing_taken_is_lost_and_no_receipt_lies() {
 
 #[test]
 fn without_faults_every_message_is_delivered_or_rejected() {
-    let report = run(Plan::calm(7)).unwrap_or_else(|finding| panic!("{}", finding.trace()));
+    let report = run(&Plan::calm(7)).unwrap_or_else(|finding| panic!("{}", finding.trace()));
     let ended: u64 = report.outcomes.values().sum();
     let signed: u64 = ["delivered", "rejected"].iter().filter_map(|name| report.outcomes.get(name)).sum();
     // A hung application (1 in 100) ends undecided at the deadline, and its short-lived messages expire.
@@ -39,8 +39,8 @@ fn without_faults_every_message_is_delivered_or_rejected() {
 
 #[test]
 fn a_seed_repeats_a_run() {
-    let one = run(Plan::of_seed(3)).unwrap();
-    let two = run(Plan::of_seed(3)).unwrap();
+    let one = run(&Plan::of_seed(3)).unwrap();
+    let two = run(&Plan::of_seed(3)).unwrap();
     assert_eq!(one.outcomes, two.outcomes);
     assert_eq!(one.steps, two.steps);
 }

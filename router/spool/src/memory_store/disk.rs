@@ -21,6 +21,19 @@ pub enum CommitFault {
     KeptThoughFailed,
 }
 
+/// Commits that failed, by what made them fail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// By [`CommitFault::Lost`].
+    pub lost: u64,
+    /// By [`CommitFault::KeptThoughFailed`].
+    pub kept: u64,
+    /// By [`SimDisk::read_only`].
+    pub read_only: u64,
+    /// By [`SimDisk::fill_at`].
+    pub full: u64,
+}
+
 /// A disk in memory; clones are the same disk. Bounded by what is written to it, or by [`SimDisk::fill_at`].
 #[derive(Debug, Clone)]
 pub struct SimDisk(Arc<Mutex<Inner>>);
@@ -36,6 +49,7 @@ struct Inner {
     capacity: Option<u64>,
     read_only: bool,
     lying: bool,
+    failures: Failures,
 }
 
 impl SimDisk {
@@ -117,14 +131,24 @@ impl SimDisk {
 
     /// Flips one bit of one value of a keyspace, both chosen by the seed. The key that was hit, if there is a row.
     pub fn flip_any_bit(&self, space: Space) -> Option<Bytes> {
-        let (key, bit) = {
-            let mut inner = self.inner();
-            let (row, bit) = (inner.draw(), inner.draw());
-            let rows = inner.rows.keys(space).count();
-            let row = usize::try_from(row % u64::try_from(rows).ok().filter(|rows| *rows > 0)?).ok()?;
-            (inner.rows.keys(space).nth(row).cloned()?, usize::try_from(bit >> 32).ok()?)
-        };
+        let key = self.any_key(space)?;
+        let bit = usize::try_from(self.inner().draw() >> 32).ok()?;
         self.flip_bit(space, &key, bit).then_some(key)
+    }
+
+    /// A key of a keyspace, chosen by the seed; `None`: it has no row.
+    pub fn any_key(&self, space: Space) -> Option<Bytes> {
+        let mut inner = self.inner();
+        let row = inner.draw();
+        let rows = inner.rows.keys(space).count();
+        let row = usize::try_from(row % u64::try_from(rows).ok().filter(|rows| *rows > 0)?).ok()?;
+        inner.rows.keys(space).nth(row).cloned()
+    }
+
+    /// How many commits failed since it was made: those that a fault hit, and those it had no room for or took no writes for.
+    #[must_use]
+    pub fn failures(&self) -> Failures {
+        self.inner().failures
     }
 
     /// Reading this row reports damage, as a library does whose block checksum does not fit. Overwriting it repairs it.
@@ -171,8 +195,12 @@ impl SimDisk {
         inner.refuse(batch)?;
         match inner.commits.pop_front().flatten() {
             None => {}
-            Some(CommitFault::Lost) => return Err(failed("the write failed")),
+            Some(CommitFault::Lost) => {
+                inner.failures.lost += 1;
+                return Err(failed("the write failed"));
+            }
             Some(CommitFault::KeptThoughFailed) => {
+                inner.failures.kept += 1;
                 inner.kept.push(batch.clone());
                 return Err(failed("fsync failed"));
             }
@@ -228,9 +256,10 @@ impl Inner {
         }
     }
 
-    fn refuse(&self, batch: &Batch) -> Result<(), StoreError> {
+    fn refuse(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let place = || PLACE.to_owned();
         if self.read_only {
+            self.failures.read_only += 1;
             return Err(StoreError::ReadOnly { place: place(), cause: "made so".to_owned() });
         }
         let puts = batch
@@ -240,6 +269,7 @@ impl Inner {
         let wanted: u64 = puts.sum();
         match self.capacity {
             Some(most) if wanted > 0 && self.rows.bytes().saturating_add(wanted) > most => {
+                self.failures.full += 1;
                 Err(StoreError::Full { place: place(), cause: format!("{most} bytes are all there is") })
             }
             _ => Ok(()),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use kernpost_simulation::{Finding, Plan, run, shrink};
+use kernpost_simulation::{Finding, Mishaps, Plan, run, shrink};
 
 /// What is asked for.
 #[derive(Debug, clap::Parser)]
@@ -59,7 +59,7 @@ fn honest(options: &Options) -> ExitCode {
                 if seed >= last {
                     return sum;
                 }
-                match run(Plan::of_seed(seed)) {
+                match run(&Plan::of_seed(seed)) {
                     Ok(report) => sum.add(&report),
                     Err(finding) => {
                         if let Some(folder) = &options.traces {
@@ -87,7 +87,10 @@ fn honest(options: &Options) -> ExitCode {
         println!("FOUND {}", finding.what);
         println!("looking for a smaller run that fails too ...");
         let small = shrink(finding.clone());
-        println!("smallest: {:?}\n{}", small.plan, small.trace());
+        println!("smallest: {} events\n{}", small.plan.items.len(), small.trace());
+        for item in &small.plan.items {
+            println!("{item:?}: {:?}", small.plan.events_of(*item));
+        }
         println!("repeat: cargo xtask simulate --seeds 1 --first-seed {}", finding.plan.seed);
     }
     let seeds_per_s = sum.seeds as f64 / seconds;
@@ -100,6 +103,9 @@ fn honest(options: &Options) -> ExitCode {
         sum.custodies,
         sum.damaged,
     );
+    for (mishap, count) in sum.mishaps.all() {
+        println!("{:>10} {mishap:?}", count);
+    }
     if let Some(file) = &options.json {
         let found = u64::from(sum.finding.is_some());
         let json = serde_json::json!({ "seeds": sum.seeds, "seeds_per_s": seeds_per_s, "findings": found });
@@ -115,6 +121,7 @@ struct Sum {
     custodies: u64,
     damaged: u64,
     outcomes: std::collections::BTreeMap<&'static str, u64>,
+    mishaps: Mishaps,
     finding: Option<Finding>,
 }
 
@@ -124,6 +131,7 @@ impl Sum {
         self.steps += report.steps;
         self.custodies += report.custodies;
         self.damaged += report.damaged;
+        self.mishaps.merge(&report.mishaps);
         for (name, count) in &report.outcomes {
             *self.outcomes.entry(name).or_default() += count;
         }
@@ -134,6 +142,7 @@ impl Sum {
         self.steps += other.steps;
         self.custodies += other.custodies;
         self.damaged += other.damaged;
+        self.mishaps.merge(&other.mishaps);
         for (name, count) in other.outcomes {
             *self.outcomes.entry(name).or_default() += count;
         }
@@ -157,7 +166,7 @@ fn mutants(options: &Options) -> ExitCode {
         while let Some(fault) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
             mutant::set(Some(*fault));
             let mut seeds = options.first_seed..options.first_seed + options.seeds;
-            let finding = seeds.find_map(|seed| run(Plan::of_seed(seed)).err());
+            let finding = seeds.find_map(|seed| run(&Plan::of_seed(seed)).err());
             mutant::set(None);
             found.lock().expect("no thread panics").insert(*fault, finding);
         }

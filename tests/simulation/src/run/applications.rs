@@ -1,17 +1,17 @@
 //! What do applications send, how do they answer, and what are they told?
 
 use bytes::Bytes;
-use kernpost_codecs::{Code, MessageId};
-use kernpost_endpoint::core::{Delivery, FinalOutcome, Outgoing, SendOutcome, Verdict};
+use kernpost_codecs::{Class, Code, MessageId};
+use kernpost_endpoint::core::{Delivery, Outgoing, Verdict};
 use rand::Rng;
 
 use super::{AUTHORITIES, PORTAL, Sent, Simulation};
 use crate::network::Event;
+use crate::plan::{CONTENT, generator};
 
 impl Simulation {
-    pub(super) fn on_send(&mut self) -> Result<(), String> {
-        let number = self.next_message;
-        self.next_message += 1;
+    pub(super) fn on_send(&mut self, number: u64) -> Result<(), String> {
+        self.to_send -= 1;
         if self.down[PORTAL] {
             return Ok(());
         }
@@ -19,9 +19,9 @@ impl Simulation {
         let mut random = [0; 10];
         random[2..].copy_from_slice(&number.to_be_bytes());
         let id = MessageId::from_parts(now.wall, random);
-        let rng = &mut self.network.rng;
+        let rng = &mut generator(self.plan.seed, CONTENT + number);
         let jurisdiction = if rng.random_bool(0.5) { LEIPZIG } else { DRESDEN };
-        let case = rng.random_bool(0.5).then(|| Bytes::from(vec![1, rng.random_range(0..4)]));
+        let case = rng.random_bool(0.7).then(|| rng.random_range(0..3));
         let payload = Bytes::from(vec![7; rng.random_range(0..3_000)]);
         let mut outgoing = Outgoing::new(
             id,
@@ -30,18 +30,23 @@ impl Simulation {
             jurisdiction.parse().unwrap(),
             payload,
         );
+        // Most of what has a case has its class too: order is promised within both.
+        outgoing.class = match case {
+            Some(case) if rng.random_bool(0.8) => Class::ALL[usize::from(case) % 3],
+            _ => Class::ALL[rng.random_range(0..3)],
+        };
         // Cases of one number in two places are two cases.
-        outgoing.case = case.map(|case| Bytes::from([&case[..], jurisdiction.as_bytes()].concat()));
+        outgoing.case = case.map(|case| Bytes::from(self.facts.name_of_case(case, jurisdiction)));
         outgoing.lifetime_s = if rng.random_bool(0.2) { rng.random_range(5..60) } else { 86_400 };
         outgoing.timeout_ms = rng.random_range(5_000..120_000);
         if self.endpoints[PORTAL].core.handle_send(now, &outgoing).is_ok() {
             let expires = now.wall.plus_ms(u64::from(outgoing.lifetime_s) * 1_000);
-            let first = if jurisdiction == LEIPZIG { 1 } else { 2 };
-            self.sent.insert(id, Sent { expires, first });
-            self.facts.sent(outgoing.case.as_deref(), id);
+            let (to_city, generation) = (jurisdiction == LEIPZIG, self.table.generation());
+            self.sent.insert(id, Sent { expires, to_city, generation });
+            self.facts.sent(outgoing.case.as_deref(), outgoing.class, id);
             let what = format!(
-                "sent to {jurisdiction}, lives {} s, timeout {} ms, case {:?}",
-                outgoing.lifetime_s, outgoing.timeout_ms, outgoing.case
+                "sent to {jurisdiction}, lives {} s, timeout {} ms, {:?}, case {:?}",
+                outgoing.lifetime_s, outgoing.timeout_ms, outgoing.class, outgoing.case
             );
             self.facts.note(id, self.network.now_us, what);
         }
@@ -68,27 +73,6 @@ impl Simulation {
         self.thinking.insert((at, incarnation, delivery.id), (delivery.message.id, verdict));
         self.network.after(after, Event::Verdict { at, incarnation, delivery: delivery.id });
         Ok(())
-    }
-
-    /// A receipt *custody* is true when it arrives.
-    pub(super) fn on_stage(&mut self, outcome: &SendOutcome) -> Result<(), String> {
-        let what = format!("stage {} {} by {:?}", outcome.outcome.name(), outcome.code, outcome.issuer);
-        self.facts.note(outcome.id, self.network.now_us, what);
-        if outcome.outcome != FinalOutcome::Custody {
-            return Ok(());
-        }
-        self.facts.custodies += 1;
-        let issuer = outcome.issuer.as_ref().map(ToString::to_string).unwrap_or_default();
-        let at = self.router_ids.iter().position(|id| id.as_str() == issuer);
-        let sender = self.endpoints[PORTAL].id.clone();
-        let Some(at) = at else { return Err(format!("custody signed by {issuer}, which is no router")) };
-        self.facts.in_custody.insert(outcome.id, at);
-        let Some(router) = self.routers[at].as_mut() else { return Ok(()) };
-        if router.custody.holds(&sender, outcome.id) {
-            Ok(())
-        } else {
-            Err(format!("{issuer} signed custody of {} and does not hold it", outcome.id))
-        }
     }
 }
 

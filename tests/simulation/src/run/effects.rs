@@ -1,6 +1,7 @@
 //! What do routers and endpoints cause in the world around them?
 
 use kernpost_codecs::UnixMs;
+use kernpost_endpoint::core::SendError;
 use rand::Rng;
 
 use super::{FSYNC_US, Simulation};
@@ -13,7 +14,12 @@ impl Simulation {
         for effect in effects {
             match effect {
                 RouterEffect::Send { connection, stream, bytes } => {
+                    self.signed_now(at, connection, stream, &bytes)?;
                     self.network.send(connection, Node::Router(at), stream, bytes);
+                }
+                // Whatever a copy of old bundles leads to on the link it came by: that link is no good any more.
+                RouterEffect::Close { connection, .. } if self.replayed_on.contains(&connection) => {
+                    self.network.break_connection(connection);
                 }
                 // A link that a newer one replaces is closed on purpose; anything else is a fault of ours.
                 RouterEffect::Close { why, connection } if why.contains("superseded") || why.contains("revoked") => {
@@ -25,8 +31,11 @@ impl Simulation {
                     let incarnation = self.routers[at].as_ref().map_or(0, |router| router.incarnation);
                     let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
                     self.network.after(after, Event::Spooled { at, incarnation });
+                    if self.routers[at].as_ref().is_some_and(|router| router.custody.is_writing()) {
+                        self.begins_to_write(Node::Router(at));
+                    }
                 }
-                RouterEffect::Alarm(alarm) => self.on_alarm(at, &alarm),
+                RouterEffect::Alarm(alarm) => self.on_alarm(at, &alarm)?,
             }
         }
         if let Some(router) = &self.routers[at]
@@ -48,25 +57,36 @@ impl Simulation {
                         self.network.after(after, Event::Writable { connection, at: Node::Endpoint(at), stream });
                     }
                 }
+                EndpointEffect::Close { connection, .. } if self.replayed_on.contains(&connection) => {
+                    self.network.break_connection(connection);
+                }
                 EndpointEffect::Close { why, .. } => return Err(format!("endpoint {at} closed a link: {why}")),
                 EndpointEffect::Journal(delivery) => {
                     let incarnation = self.endpoints[at].incarnation;
                     let after = self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
                     self.network.after(after, Event::Journalled { at, incarnation, delivery });
+                    self.begins_to_write(Node::Endpoint(at));
                 }
                 EndpointEffect::Store(number) => {
                     let incarnation = self.endpoints[at].incarnation;
                     let done_us = self.network.now_us + self.network.rng.random_range(FSYNC_US / 2..FSYNC_US * 20);
                     self.stored_us[at] = self.stored_us[at].max(done_us);
                     self.network.schedule(self.stored_us[at], Event::Stored { at, incarnation, number });
+                    self.begins_to_write(Node::Endpoint(at));
                 }
                 EndpointEffect::Accepted(id) => {
                     self.facts.note(id, self.network.now_us, "taken by the outbox".to_owned());
                     let expires = self.sent.get(&id).map_or(UnixMs(u64::MAX), |sent| sent.expires);
                     self.facts.accepted(id, expires);
                 }
+                EndpointEffect::NotAccepted(SendError::Store(_)) => {}
                 EndpointEffect::NotAccepted(why) => return Err(format!("the outbox refused a message: {why}")),
-                EndpointEffect::Stage(outcome) => self.on_stage(&outcome)?,
+                EndpointEffect::Stage(outcome) => {
+                    let what = format!("stage {} {} by {:?}", outcome.outcome.name(), outcome.code, outcome.issuer);
+                    self.facts.note(outcome.id, self.network.now_us, what);
+                    self.is_true(&outcome)?;
+                }
+                EndpointEffect::CustodyLost(id) => self.on_custody_lost(id)?,
                 EndpointEffect::OrderEnded(case) => self.facts.order_ended(case),
                 EndpointEffect::Revised { message, before, now } => {
                     let what = format!("was {} and is {} now", before.name(), now.name());
@@ -77,6 +97,7 @@ impl Simulation {
                 EndpointEffect::Finished(_, outcome) => {
                     let what = format!("ended {} {} by {:?}", outcome.outcome.name(), outcome.code, outcome.issuer);
                     self.facts.note(outcome.id, self.network.now_us, what);
+                    self.is_true(&outcome)?;
                     let sender = self.endpoints[at].id.clone();
                     self.facts.finished(&outcome, &sender, &self.endpoints)?;
                 }

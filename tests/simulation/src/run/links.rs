@@ -15,11 +15,10 @@ impl Simulation {
         stream: Stream,
         bytes: Bytes,
     ) -> Result<(), String> {
-        if !self.network.live.contains_key(&connection) {
-            return Ok(());
-        }
+        let Some(bytes) = self.network.arriving(connection, to, stream, bytes) else { return Ok(()) };
         match to {
             Node::Router(at) => {
+                self.note_labels(connection, stream, &bytes);
                 let now = self.router_now(at);
                 let Some(router) = &mut self.routers[at] else { return Ok(()) };
                 let effects = router.arrived(now, connection, stream, bytes);
@@ -35,6 +34,9 @@ impl Simulation {
     }
 
     pub(super) fn on_lost(&mut self, connection: Connection, at: Node) -> Result<(), String> {
+        if !self.network.give_up(connection, at) {
+            return Ok(());
+        }
         let again = self.network.rng.random_range(20_000..=400_000);
         match at {
             Node::Router(index) => {
@@ -63,7 +65,7 @@ impl Simulation {
     }
 
     pub(super) fn on_dial(&mut self, from: Node, to: Node) -> Result<(), String> {
-        let joined = self.network.live.values().any(|ends| ends.dialler == from);
+        let joined = self.network.live.values().any(|link| link.ends.dialler == from && !link.is_gone_at(from));
         if joined || !self.is_up(from) {
             return Ok(());
         }
@@ -71,9 +73,17 @@ impl Simulation {
             self.network.after(300_000, Event::Dial { from, to });
             return Ok(());
         }
+        self.dial(from, to)
+    }
+
+    /// A link, whatever links there are; none when it cannot be made now.
+    pub(super) fn dial(&mut self, from: Node, to: Node) -> Result<(), String> {
+        if !self.is_up(from) || !self.is_up(to) || self.network.is_parted(from, to) {
+            return Ok(());
+        }
         let connection = Connection(self.next_connection);
         self.next_connection += 1;
-        self.network.live.insert(connection, Ends { dialler: from, listener: to });
+        self.network.open(connection, Ends { dialler: from, listener: to });
         for (at, other) in [(to, from), (from, to)] {
             self.connected(at, other, connection)?;
         }

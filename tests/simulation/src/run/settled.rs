@@ -1,6 +1,8 @@
 //! When has everything settled, and what is left if it has not?
 
-use super::{PORTAL, Simulation};
+use kernpost_codecs::MessageId;
+
+use super::{CITY, LAND, PORTAL, Simulation};
 use crate::network::Node;
 use crate::router_node::RouterNode;
 
@@ -33,14 +35,28 @@ impl Simulation {
             let over = sent.expires.plus_ms(OVER_MS) < self.wall(Node::Endpoint(PORTAL));
             // Where several are responsible, asks are routed to the first of them: what another one took without its receipt getting
             // through is not found any more once it cannot be sent again (WIRE 10.1).
-            let taken = self.endpoints[sent.first].disk.journal.contains_key(&(sender.clone(), id));
+            let first = if sent.to_city { CITY } else { LAND };
+            let taken = self.endpoints[first].disk.journal.contains_key(&(sender.clone(), id));
             let mut routers = self.routers.iter_mut().map(Option::as_mut);
             let held = routers.any(|router| router.is_none_or(|router| router.custody.holds(&sender, id)));
             if over && !taken && !held {
+                self.may_be_lost(id)?;
                 self.facts.closes_undecided(id);
             }
         }
         Ok(())
+    }
+
+    /// What a router signed for and nobody has ended by a receipt of it; unless a disk was damaged, and its sender was told, or
+    /// nobody could be told (CUSTODY, what is not guaranteed).
+    fn may_be_lost(&self, id: MessageId) -> Result<(), String> {
+        let Some(at) = self.facts.in_custody.get(&id).copied() else { return Ok(()) };
+        let told = self.facts.told_damaged.contains(&id) || self.facts.custody_lost.contains(&id);
+        if self.damaged_disks[at] && (told || self.unreadable[at]) {
+            return Ok(());
+        }
+        let story = self.facts.story(id);
+        Err(format!("router {at} signed custody of {id}, and it is nowhere and has not ended\nits story:\n{story}"))
     }
 
     /// What a router signed *custody* for is on its record as long as its retention lasts, far longer than a run: as what waits, or
@@ -63,7 +79,9 @@ impl Simulation {
                 let custody = &router.custody.custody;
                 let refusals: Vec<_> = router.engines.iter().map(|engine| &engine.stats().refusals).collect();
                 let (totals, stats) = (custody.totals(), custody.stats());
-                format!("{} {totals:?} ready {} {stats:?} refused {refusals:?}", router.id, custody.is_ready())
+                let (ready, idle) = (custody.is_ready(), custody.is_idle());
+                let ledger = custody.ledger();
+                format!("{} {totals:?} ready {ready} idle {idle} {ledger:?} {stats:?} refused {refusals:?}", router.id)
             }
             None => "a router is down".to_owned(),
         });

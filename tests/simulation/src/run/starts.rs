@@ -1,5 +1,6 @@
 //! What does a process find when it starts (again)?
 
+use kernpost_endpoint::core::SendOutcome;
 use rand::Rng;
 
 use super::Simulation;
@@ -31,6 +32,7 @@ impl Simulation {
                 disk: &self.disks[at],
                 incarnation: self.network.now_us + 1,
                 credit: self.credit,
+                most_flying: self.most_flying,
                 seed: self.network.rng.random(),
             },
             now,
@@ -50,8 +52,8 @@ impl Simulation {
         let old = &mut self.endpoints[at];
         let disk = std::mem::take(&mut old.disk);
         let (id, identity, incarnation) = (old.id.clone(), old.identity.clone(), old.incarnation + 1);
-        let seed = self.plan.seed ^ at as u64;
-        self.endpoints[at] = EndpointNode::new(&self.world, &id, &identity, &self.router_ids, disk, incarnation, seed);
+        let own = (self.plan.seed ^ at as u64, self.credit.entries);
+        self.endpoints[at] = EndpointNode::new(&self.world, &id, &identity, &self.router_ids, disk, incarnation, own);
         self.down[at] = false;
         self.wakes.remove(&Node::Endpoint(at));
         let now = self.endpoint_now(at);
@@ -61,7 +63,20 @@ impl Simulation {
         }
         effects.extend(self.endpoints[at].recover(now));
         self.apply_endpoint(at, effects)?;
+        self.read_what_ended(at)?;
         self.network.after(1_000, Event::Dial { from: Node::Endpoint(at), to: Node::Router(self.home(at)) });
+        Ok(())
+    }
+
+    /// An application that starts again reads in its outbox what ended while it was told nothing.
+    fn read_what_ended(&mut self, at: usize) -> Result<(), String> {
+        let ended = self.endpoints[at].disk.outbox.values().filter_map(|kept| kept.outcome.clone());
+        let untold: Vec<SendOutcome> = ended.filter(|outcome| !self.facts.is_finished(outcome.id)).collect();
+        let sender = self.endpoints[at].id.clone();
+        for outcome in untold {
+            self.is_true(&outcome)?;
+            self.facts.finished(&outcome, &sender, &self.endpoints)?;
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Which event leads where?
 
 use super::Simulation;
+use crate::mishap::Mishap;
 use crate::network::{Event, Node};
 
 impl Simulation {
@@ -15,8 +16,8 @@ impl Simulation {
             }
             Event::Writable { .. } => Ok(()),
             Event::Dial { from, to } => self.on_dial(from, to),
-            Event::Send => self.on_send(),
-            Event::Publish => self.publish(),
+            Event::Send { number } => self.on_send(number),
+            Event::Publish { change } => self.publish(change),
             Event::Verdict { at, incarnation, delivery } => {
                 let Some((id, verdict)) = self.thinking.remove(&(at, incarnation, delivery)) else { return Ok(()) };
                 let now = self.endpoint_now(at);
@@ -29,7 +30,7 @@ impl Simulation {
                     return Ok(());
                 }
                 let now = self.endpoint_now(at);
-                let effects = self.endpoints[at].journalled(now, delivery);
+                let effects = self.endpoints[at].journalled(now, delivery, &mut self.network.mishaps);
                 self.apply_endpoint(at, effects)
             }
             Event::Stored { at, incarnation, number } => {
@@ -37,7 +38,7 @@ impl Simulation {
                     return Ok(());
                 }
                 let now = self.endpoint_now(at);
-                let effects = self.endpoints[at].stored(now, number);
+                let effects = self.endpoints[at].stored(now, number, &mut self.network.mishaps);
                 self.apply_endpoint(at, effects)
             }
             Event::Spooled { at, incarnation } => {
@@ -46,12 +47,14 @@ impl Simulation {
                     return Ok(());
                 };
                 let effects = router.spooled(now);
+                self.network.mishaps.add(Mishap::DiskFull, router.custody.take_full());
+                self.faults_that_waited(at);
                 self.apply_router(at, effects)
             }
             Event::Wake { at, incarnation } => self.on_wake(at, incarnation),
             Event::Cut { from, to } => {
-                let cut = self.network.live.iter().find(|(_, ends)| ends.joins(from, to)).map(|(c, _)| *c);
-                if let Some(connection) = cut {
+                for connection in self.network.between(from, to) {
+                    self.network.mishaps.note(Mishap::LinkCut);
                     self.network.break_connection(connection);
                 }
                 Ok(())
@@ -60,15 +63,29 @@ impl Simulation {
                 self.network.part(one, other, until_us);
                 Ok(())
             }
+            Event::Silence { one, other, ways, until_us, idle_us } => {
+                self.network.silence((one, other), ways, until_us, idle_us);
+                Ok(())
+            }
+            Event::Heard { connection, number } => self.on_heard(connection, number),
+            Event::Idle { connection, at, number, idle_us } => self.on_idle(connection, at, number, idle_us),
+            Event::HalfDead { from, to, for_us } => self.on_half_dead(from, to, for_us),
+            Event::Second { from, to } => self.dial(from, to),
+            Event::Replay { from, to, for_us } => self.on_replay(from, to, for_us),
+            Event::EndpointDisk { at, fault, restart_us } => {
+                self.on_endpoint_disk(at, fault, restart_us);
+                Ok(())
+            }
             Event::Disk { at, fault } => {
                 self.on_disk(at, fault);
                 Ok(())
             }
             Event::Step { node, offset_ms } => {
+                self.network.mishaps.note(Mishap::ClockStepped);
                 self.offsets.insert(node, offset_ms);
                 Ok(())
             }
-            Event::Crash { node, for_us } => self.on_crash(node, for_us),
+            Event::Crash { node, for_us, writing } => self.on_crash(node, for_us, writing),
             Event::Start { node } => self.on_start(node),
         }
     }
