@@ -247,6 +247,11 @@ impl<S: Store> Spool<S> {
         kind: Kind,
         (held, front): (&Before, Option<Front>),
     ) -> Result<(), SpoolError> {
+        if matches!(held, Before::Damaged { .. }) {
+            // What it said is lost, and routes may have changed since: it would be counted twice until it is come across.
+            self.leave_everywhere(group, record);
+            return Ok(());
+        }
         let elsewhere = front.is_some_and(|front| front.queue != before.queue || front.due != before.due);
         match held.plain().filter(|_| elsewhere).and_then(|plain| head::decode(plain)) {
             Some(stored) => self.leave(group, record, &stored.head.place(), kind),

@@ -215,3 +215,18 @@ fn a_crash_while_an_index_is_made_again_begins_anew_at_the_next_start() {
     disk.crash();
     all_found(Space::Queues, &mut on(&disk, NOW.plus_s(2)));
 }
+
+#[test]
+fn a_head_made_again_for_another_queue_leaves_the_one_nobody_knows_of_any_more() {
+    let disk = filled();
+    disk.flip_bit(Space::Heads, &4_u64.to_be_bytes(), 300);
+    let mut spool = on(&disk, NOW.plus_s(1));
+    let moved = head("other", &[4, 104]);
+    committed(
+        &mut spool,
+        vec![SpoolIntent::Update { record: RecordId(4), before: moved.place(), head: moved, body: None }],
+    );
+    assert_eq!(ids(&queue_read(&mut spool, &queue("office"), None, 99).0), [2, 6]);
+    assert_eq!(ids(&queue_read(&mut spool, &queue("other"), None, 99).0), [1, 3, 4, 5]);
+    assert_eq!(started(&spool).2.messages, 12, "counted once");
+}
