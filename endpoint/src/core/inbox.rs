@@ -15,7 +15,7 @@ use kernpost_codecs::digest::Digest;
 use kernpost_codecs::settlement::{Detail, Label};
 use kernpost_codecs::statement::Message;
 use kernpost_codecs::time::SKEW_MS;
-use kernpost_codecs::{Code, EndpointId, MessageId, Outcome, UnixMs};
+use kernpost_codecs::{Ars, Code, EndpointId, MessageId, Outcome, ServiceKey, UnixMs};
 use smallvec::{SmallVec, smallvec};
 
 use super::SessionId;
@@ -134,6 +134,8 @@ pub(crate) struct DueReceipt {
     pub code: u64,
     pub problem: Option<String>,
     pub label: Label,
+    /// What the issuer has to be responsible for; `None`: the message names it as its recipient.
+    pub route: Option<(ServiceKey, Ars)>,
 }
 
 /// What the inbox wants done.
@@ -506,8 +508,11 @@ impl Inbox {
 
     fn settle(&mut self, id: DeliveryId, verdict: &Earlier) {
         let Some(pending) = self.remove(id) else { return };
+        let message = &pending.message;
+        let route = message.recipient.is_none().then_some((message.service, message.jurisdiction));
         for waiting in pending.waiting {
             let receipt = DueReceipt {
+                route,
                 issuer: pending.recipient,
                 addressee: pending.identity.0.clone(),
                 message: pending.identity.1,

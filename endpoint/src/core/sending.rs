@@ -328,12 +328,7 @@ impl Core {
         if session.settlements.is_empty() {
             return;
         }
-        let signing = Signing {
-            signers: &self.signers,
-            table: self.versions.current().map(Arc::as_ref),
-            version: self.versions.current_version(),
-            time: now.wall,
-        };
+        let signing = Signing { signers: &self.signers, versions: &self.versions, time: now.wall };
         let mut bytes = BytesMut::new();
         session.settlements.write(&signing, &mut self.ledger, &mut bytes);
         if bytes.is_empty() {

@@ -28,6 +28,27 @@ fn a_message_is_delivered_and_its_receipt_proves_it_offline() {
 }
 
 #[test]
+fn a_verdict_given_after_the_route_has_moved_counts_all_the_same() {
+    let parties = parties(1);
+    let moved = parties.moved.clone();
+    let mut world = World::with(parties);
+    world.answers = false;
+    for n in 1..=2 {
+        world.send(&world.outgoing(n));
+    }
+    world.portal.core.handle_table(world.now, moved.clone());
+    world.authority.core.handle_table(world.now, moved);
+    for delivery in std::mem::take(&mut world.authority.handed) {
+        world.authority.core.handle_verdict(delivery.id, &Verdict::Accept);
+    }
+    world.run();
+    assert_eq!(world.portal.outcomes.len(), 2, "{:?}", world.portal.events);
+    assert_eq!(world.outcome(), (FinalOutcome::Delivered, Code(0)));
+    assert_eq!(world.authority.core.ledger().receipt_frames, 1, "one table covers both");
+    assert!(world.balanced());
+}
+
+#[test]
 fn what_accumulates_goes_out_under_one_signature_and_comes_back_under_one() {
     let mut world = World::new();
     for n in 0..200 {

@@ -57,7 +57,12 @@ impl Versions {
 
     /// Every table of this version, the newest generation first: a route may have ended between two generations.
     pub fn of<'a>(&'a self, version: &'a DirectoryVersion) -> impl Iterator<Item = &'a Arc<Table>> {
-        self.current.iter().chain(self.others.iter().rev()).filter(move |table| table.version() == *version)
+        self.newest_first().filter(move |table| table.version() == *version)
+    }
+
+    /// The table in force, then those before it.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.current.iter().chain(self.others.iter().rev())
     }
 
     /// Whether a version list is at least as new as the one in force, zone by zone: only then it may replace it.

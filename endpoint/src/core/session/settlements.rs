@@ -4,17 +4,19 @@
 //! signed together, up to 256 in one tree (WIRE 8.2): nothing waits for more of them to come.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use kernpost_codecs::receipts::ReceiptsBuilder;
 use kernpost_codecs::receipts::Subject;
 use kernpost_codecs::settlement::{Detail, Label, Settle, SettlementFrame};
-use kernpost_codecs::{Class, Code, DirectoryVersion, EndpointId, UnixMs};
+use kernpost_codecs::{Class, Code, EndpointId, UnixMs};
 use kernpost_routing_table::Table;
 
 use crate::core::inbox::DueReceipt;
 use crate::core::ledger::Ledger;
 use crate::core::signer::Signer;
+use crate::core::versions::Versions;
 
 /// Most ranges in one SETTLE frame, and so most labels that surely fit it.
 const MOST: usize = 256;
@@ -31,9 +33,22 @@ pub(crate) struct Settlements {
 /// With what receipts are signed.
 pub(crate) struct Signing<'a> {
     pub signers: &'a [Signer],
-    pub table: Option<&'a Table>,
-    pub version: DirectoryVersion,
+    pub versions: &'a Versions,
     pub time: UnixMs,
+}
+
+impl<'a> Signing<'a> {
+    /// Under which table a receipt counts (WIRE 10.7): the newest at hand in which its issuer is responsible. Its route may have moved
+    /// since the message came.
+    fn table_for(&self, signer: &Signer, due: &DueReceipt) -> Option<&'a Table> {
+        let current = self.versions.current().map(Arc::as_ref);
+        let Some((service, jurisdiction)) = due.route else { return current };
+        let counts = |table: &&Table| {
+            let issuer = table.endpoint(signer.id().as_str());
+            issuer.is_some_and(|issuer| table.responsible(service, jurisdiction, issuer))
+        };
+        self.versions.newest_first().map(Arc::as_ref).find(counts).or(current)
+    }
 }
 
 impl Settlements {
@@ -80,7 +95,7 @@ impl Settlements {
     }
 }
 
-/// One frame with as many of the due receipts as it holds, at least one.
+/// One frame with as many of the due receipts as it holds and one table covers, at least one.
 fn write_receipts(
     signer: &Signer,
     signing: &Signing<'_>,
@@ -89,7 +104,12 @@ fn write_receipts(
     out: &mut BytesMut,
 ) {
     let mut builder = ReceiptsBuilder::new();
+    let table = due.front().and_then(|first| signing.table_for(signer, first));
+    let version = table.map(Table::version);
     while let Some(one) = due.front() {
+        if signing.table_for(signer, one).map(Table::version) != version {
+            break;
+        }
         let subject = Subject { addressee: &one.addressee, message: one.message, leaf: one.leaf };
         if !builder.push(subject, one.outcome, one.code, one.problem.clone(), one.label) && !builder.is_empty() {
             break;
@@ -97,8 +117,9 @@ fn write_receipts(
         due.pop_front();
     }
     let count = builder.len() as u64;
-    let keys = signer.current(signing.table, signing.time);
-    match builder.sign(signer.id().clone().into(), signing.version, signing.time, &keys) {
+    let keys = signer.current(table, signing.time);
+    let version = version.unwrap_or_else(|| signing.versions.current_version());
+    match builder.sign(signer.id().clone().into(), version, signing.time, &keys) {
         Ok(frame) => {
             SettlementFrame::Receipts(frame).encode(out);
             ledger.receipts_issued += count;

@@ -122,6 +122,8 @@ pub fn endpoint(name: &str, key: KeyEntry) -> EndpointEntry {
 /// A directory with a portal and two authorities; the first is responsible for everything.
 pub struct Parties {
     pub table: Arc<Table>,
+    /// The same a serial later, where the other is responsible.
+    pub moved: Arc<Table>,
     pub portal: SigningKey,
     /// One key, or one for each of the two algorithms that its entry requires.
     pub authority: Vec<SigningKey>,
@@ -157,15 +159,21 @@ pub fn parties_with(serial: u64, required: &[Algorithm]) -> Parties {
         min_assurance: None,
         encryption_required: false,
     }];
-    let signed = snapshot::sign(&zone, &[&maintainer]).unwrap();
     let anchor = TrustAnchor {
         root_zone: "de".parse().unwrap(),
         maintainers: Maintainers { keys: vec![maintainer.public().clone()], threshold: 1 },
         minimum_serial: 0,
     };
-    let directory = Directory::verify(&anchor, &[signed], &SerialFloor::new(), UnixMs(START)).unwrap();
-    let table = Arc::new(Table::compile(&directory, UnixMs(START), 1).unwrap());
-    Parties { table, portal, authority, other }
+    let compiled = |zone: &ZoneSnapshot, generation| {
+        let signed = snapshot::sign(zone, &[&maintainer]).unwrap();
+        let directory = Directory::verify(&anchor, &[signed], &SerialFloor::new(), UnixMs(START)).unwrap();
+        Arc::new(Table::compile(&directory, UnixMs(START), generation).unwrap())
+    };
+    let table = compiled(&zone, 1);
+    zone.serial += 1;
+    zone.routes[0].endpoints = vec![id("de/other")];
+    let moved = compiled(&zone, 2);
+    Parties { table, moved, portal, authority, other }
 }
 
 pub fn router() -> RouterId {
