@@ -113,14 +113,10 @@ impl Engine {
         &self.stats
     }
 
-    /// Entries and bytes each link has in flight to us per class, and the windows granted for them: what tests hold against their
-    /// bounds.
-    pub fn credit_in_use(&self) -> Vec<[((u64, u64), (u64, u64)); 3]> {
-        let lane = |class, state: &LinkState| {
-            let granted = &state.inbound(class).granted;
-            (granted.in_use(), granted.windows())
-        };
-        self.links.values().map(|state| Class::ALL.map(|class| lane(class, state))).collect()
+    /// Entries and bytes each link has in flight to us per class, by [`Class::index`]: what tests hold against what was granted.
+    pub fn credit_in_use(&self) -> Vec<[(u64, u64); 3]> {
+        let in_use = |state: &LinkState| Class::ALL.map(|class| state.inbound(class).granted.in_use());
+        self.links.values().map(in_use).collect()
     }
 
     /// Counts of every link, for metrics and status.

@@ -38,8 +38,8 @@ pub struct Facts {
     handed_over: BTreeMap<(EndpointId, MessageId), u64>,
     /// Copies of these went over a link once more.
     replayed: BTreeSet<MessageId>,
-    /// Of which the sender does not know any more that it called them refused.
-    begun_again: BTreeSet<MessageId>,
+    /// Which the simulation closed as undecided.
+    closed_here: BTreeSet<MessageId>,
     /// Each case and class with its messages in the order of sending.
     sent_in_case: BTreeMap<(Vec<u8>, Class), Vec<MessageId>>,
     /// Where each message is in it: its place.
@@ -93,13 +93,20 @@ impl Facts {
         self.unordered.extend(cases);
     }
 
-    /// The sender's process is gone, and of what it called refused it has no record: it begins with that again. How many there are.
-    pub fn refusals_forgotten(&mut self, ended: impl Fn(&MessageId) -> bool) -> u64 {
-        let refused = self.finished.iter().filter(|(_, outcome)| **outcome == FinalOutcome::Refused);
-        let forgotten: Vec<MessageId> = refused.map(|(id, _)| *id).filter(|id| !ended(id)).collect();
-        let before = self.begun_again.len();
-        self.begun_again.extend(forgotten);
-        (self.begun_again.len() - before) as u64
+    /// The sender's process is gone, and how these ended it had told and not yet written down: for the next one they are open. How
+    /// many there are.
+    pub fn outcomes_forgotten(&mut self, written: impl Fn(&MessageId) -> bool) -> u64 {
+        let told = self.finished.keys().filter(|id| self.accepted.contains_key(id) && !self.closed_here.contains(id));
+        let forgotten: Vec<MessageId> = told.copied().filter(|id| !written(id)).collect();
+        for id in &forgotten {
+            if let Some(outcome) = self.finished.remove(id)
+                && let Some(count) = self.outcomes.get_mut(outcome.name())
+            {
+                *count -= 1;
+            }
+            self.accepted_and_finished -= 1;
+        }
+        forgotten.len() as u64
     }
 
     /// Something happened to a message.
@@ -122,6 +129,7 @@ impl Facts {
 
     /// Its sender will close it as undecided.
     pub fn closes_undecided(&mut self, id: MessageId) {
+        self.closed_here.insert(id);
         if self.finished.insert(id, FinalOutcome::Undecided).is_none() {
             self.accepted_and_finished += 1;
             *self.outcomes.entry(FinalOutcome::Undecided.name()).or_insert(0) += 1;
@@ -217,8 +225,7 @@ impl Facts {
                 self.story(id)
             ));
         }
-        let may_come = self.replayed.contains(&id) || self.begun_again.contains(&id);
-        if self.finished.get(&id) == Some(&FinalOutcome::Refused) && !may_come {
+        if self.finished.get(&id) == Some(&FinalOutcome::Refused) && !self.replayed.contains(&id) {
             return Err(format!("{id} was handed over after it had settled refused\nits story:\n{}", self.story(id)));
         }
         let times = self.handed_over.entry((node.id.clone(), id)).or_insert(0);

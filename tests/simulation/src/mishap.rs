@@ -57,8 +57,8 @@ pub enum Mishap {
     OutboxFailed,
     /// What an endpoint's failed write was for was there after the next start.
     KeptThoughFailed,
-    /// A sender died that had told *refused* and not yet written it down: it sends that message again.
-    RefusalForgotten,
+    /// A sender died that had told how a message ended and not yet written it down: the message is open again.
+    OutcomeForgotten,
     /// A wall clock stepped.
     ClockStepped,
     /// A table without a route was in force.
@@ -109,7 +109,7 @@ impl Mishap {
         Self::OutboxRefused,
         Self::OutboxFailed,
         Self::KeptThoughFailed,
-        Self::RefusalForgotten,
+        Self::OutcomeForgotten,
         Self::ClockStepped,
         Self::RouteDropped,
         Self::GrantDropped,

@@ -172,6 +172,14 @@ impl Link {
     }
 }
 
+/// A bundle that went over a link.
+#[derive(Debug)]
+struct Recorded {
+    on: Connection,
+    stream: Stream,
+    bytes: Bytes,
+}
+
 /// The network and the clock.
 pub struct Network {
     pub now_us: u64,
@@ -188,7 +196,7 @@ pub struct Network {
     parted: Vec<(Node, Node, u64)>,
     silences: u64,
     /// The last bundles from one node to another: what may be replayed. Bounded by `RECORDED`.
-    recorded: BTreeMap<(Node, Node), VecDeque<(Connection, Stream, Bytes)>>,
+    recorded: BTreeMap<(Node, Node), VecDeque<Recorded>>,
 }
 
 impl Network {
@@ -247,7 +255,7 @@ impl Network {
         let to = link.ends.other(from);
         if matches!(stream, Stream::Lane(LaneKind::Bundle(_))) {
             let recorded = self.recorded.entry((from, to)).or_default();
-            recorded.push_back((connection, stream, bytes.clone()));
+            recorded.push_back(Recorded { on: connection, stream, bytes: bytes.clone() });
             if recorded.len() > RECORDED {
                 recorded.pop_front();
             }
@@ -358,8 +366,8 @@ impl Network {
     pub fn to_replay(&self, from: Node, to: Node) -> Option<(Connection, Vec<(Stream, Bytes)>)> {
         let connection = self.between(from, to).into_iter().next()?;
         let recorded = self.recorded.get(&(from, to))?;
-        let elsewhere = recorded.iter().filter(|(on, ..)| *on != connection);
-        let frames: Vec<_> = elsewhere.map(|(_, stream, bytes)| (*stream, bytes.clone())).collect();
+        let elsewhere = recorded.iter().filter(|one| one.on != connection);
+        let frames: Vec<_> = elsewhere.map(|one| (one.stream, one.bytes.clone())).collect();
         (!frames.is_empty()).then_some((connection, frames))
     }
 

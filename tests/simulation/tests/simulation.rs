@@ -2,7 +2,8 @@
 //! failing disks. `cargo xtask simulate` tries thousands of seeds; here are a few, so that every test run has some.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use kernpost_simulation::{Plan, run};
+use kernpost_simulation::plan::Item;
+use kernpost_simulation::{Mishaps, Plan, run};
 
 /// Seeds tried; `KERNPOST_SEEDS` asks for more, `KERNPOST_FIRST_SEED` begins elsewhere.
 fn seeds() -> std::ops::Range<u64> {
@@ -37,10 +38,54 @@ fn without_faults_every_message_is_delivered_or_rejected() {
     assert!(signed * 100 >= ended * 95, "{:?}", report.outcomes);
 }
 
+/// Seeds after which every mishap has happened; they are tried until then.
+const ENOUGH: u64 = 200;
+
+#[test]
+fn everything_that_can_go_wrong_does_in_some_seed() {
+    let first = seeds().start;
+    let mut mishaps = Mishaps::default();
+    for seed in first..first + ENOUGH {
+        let report = run(&Plan::of_seed(seed)).unwrap_or_else(|finding| panic!("{}", finding.trace()));
+        mishaps.merge(&report.mishaps);
+        if mishaps.never().is_empty() {
+            println!("seeds {first}..={seed}: {:?}", mishaps.all().collect::<Vec<_>>());
+            return;
+        }
+    }
+    panic!("never happened in seeds {first}..{}: {:?}", first + ENOUGH, mishaps.never());
+}
+
+#[test]
+fn without_some_of_its_events_a_plan_keeps_the_others_as_they_were() {
+    let plan = Plan::of_seed(4);
+    let (out, kept): (Vec<_>, Vec<_>) = plan.items.iter().copied().partition(|(_, number)| number.is_multiple_of(2));
+    let script = |items: &[Item]| -> Vec<String> {
+        items.iter().flat_map(|item| plan.events_of(*item)).map(|event| format!("{event:?}")).collect()
+    };
+    let left: Vec<String> = plan.without(&out).script().into_iter().map(|event| format!("{event:?}")).collect();
+    assert_eq!(left, script(&kept));
+}
+
 #[test]
 fn a_seed_repeats_a_run() {
     let one = run(&Plan::of_seed(3)).unwrap();
     let two = run(&Plan::of_seed(3)).unwrap();
     assert_eq!(one.outcomes, two.outcomes);
     assert_eq!(one.steps, two.steps);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn what_a_mutant_breaks_shrinks_to_a_few_events_that_break_it_too() {
+    use kernpost_router_core::mutant::{self, Mutant};
+    mutant::set(Some(Mutant::SkipDeduplication));
+    let finding = (1..100).find_map(|seed| run(&Plan::of_seed(seed)).err()).expect("the mutant is found");
+    let before = finding.plan.items.len();
+    let small = kernpost_simulation::shrink(*finding);
+    let again = run(&small.plan);
+    mutant::set(None);
+    println!("{before} events shrank to {:?}", small.plan.items);
+    assert!(again.is_err(), "what is left breaks it too");
+    assert!(small.plan.items.len() * 4 < before, "{} of {before} events are left", small.plan.items.len());
 }

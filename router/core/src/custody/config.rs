@@ -21,7 +21,7 @@ pub struct CustodyConfig {
     pub queue_window_bytes: u64,
     /// Bytes of all queues in memory. Default 64 MiB; a queue that would exceed it waits for another to make room.
     pub window_bytes: u64,
-    /// Entries of one queue under way at most. Default 4,096.
+    /// Entries of one queue under way from which on no further record is sent; a record goes as a whole. Default 4,096.
     pub most_flying: u64,
     /// First pause after an attempt that did not succeed, ms; it doubles with every further one. Default 200.
     pub first_pause_ms: u64,

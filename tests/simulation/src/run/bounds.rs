@@ -23,7 +23,7 @@ impl Simulation {
             for engine in &router.engines {
                 for lanes in engine.credit_in_use() {
                     links += 1;
-                    for ((entries, bytes), _) in lanes {
+                    for (entries, bytes) in lanes {
                         in_use += entries;
                         if entries > self.credit.entries || bytes > self.credit.bytes {
                             return Err(format!(

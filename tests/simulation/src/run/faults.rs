@@ -94,9 +94,9 @@ impl Simulation {
                 if index == PORTAL {
                     self.facts.open_cases_unordered();
                     let outbox = &self.endpoints[PORTAL].disk.outbox;
-                    let ended = |id: &MessageId| outbox.get(id).is_none_or(|kept| kept.outcome.is_some());
-                    let forgotten = self.facts.refusals_forgotten(ended);
-                    self.network.mishaps.add(Mishap::RefusalForgotten, forgotten);
+                    let written = |id: &MessageId| outbox.get(id).is_none_or(|kept| kept.outcome.is_some());
+                    let forgotten = self.facts.outcomes_forgotten(written);
+                    self.network.mishaps.add(Mishap::OutcomeForgotten, forgotten);
                 }
             }
         }
