@@ -168,6 +168,11 @@ fn mutants(options: &Options) -> ExitCode {
             let mut seeds = options.first_seed..options.first_seed + options.seeds;
             let finding = seeds.find_map(|seed| run(&Plan::of_seed(seed)).err());
             mutant::set(None);
+            // Said at once: the last of them may take long.
+            match &finding {
+                Some(finding) => println!("{fault:?}: seed {}", finding.plan.seed),
+                None => println!("{fault:?}: not found"),
+            }
             found.lock().expect("no thread panics").insert(*fault, finding);
         }
     };
