@@ -252,7 +252,9 @@ impl Facts {
             return Ok(());
         };
         let otherwise = |id: &MessageId| self.finished.get(id).is_some_and(|outcome| !outcome.is_by_recipient());
-        let promised = !self.unordered.contains(case) && !sent.iter().any(otherwise);
+        // A copy of what one recipient had may reach another, out of its turn.
+        let copy = self.replayed.contains(&id);
+        let promised = !copy && !self.unordered.contains(case) && !sent.iter().any(otherwise);
         let last = self.seen_in_case.get(&(recipient.clone(), case.to_vec(), class)).copied();
         if promised && last.is_some_and(|last| place < last) {
             let stories: Vec<String> = sent.iter().map(|id| format!("{id}\n{}", self.story(*id))).collect();
