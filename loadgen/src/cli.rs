@@ -16,10 +16,7 @@ use crate::scenario::{PayloadShare, Scenario, algorithms, file, ready};
 use crate::schedule::Shape;
 use crate::slo::Slo;
 use crate::stand::{Building, Given, Stand};
-use crate::{custody, forger, interrupt, report, sink, source, storm, units};
-
-/// Exit status when nothing could be measured: usage, configuration, a process that failed.
-const COULD_NOT_RUN: u8 = 3;
+use crate::{custody, exit_status, forger, interrupt, report, sink, source, storm, units};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -88,14 +85,16 @@ HOW TO READ THE RESULT
 
 OBJECTIVES
   name operator value, separated by commas; operators < <= = >= >. Latencies with their unit (us, ms, s): p50 p90 p99
-  p99.9 max others-p50 others-p99 one-way-p99 cpu-per-message. Counts: lost duplicates rejected refused expired undecided custody
-  bad-accepted. Rates: rate offered. Percent: delivered refused-share cpu. Bytes: memory overhead-sender
-  overhead-recipient. Plain: checks-per-message bundle-fill.
+  p99.9 max others-p50 others-p99 one-way-p99 cpu-per-message. Counts: lost not-started duplicates rejected refused expired
+  undecided custody other not-taken bad-accepted reconnects-missed. Rates: rate offered. Percent, of the intended messages:
+  delivered refused-share; of a core: cpu. Bytes: memory overhead-sender overhead-recipient. Plain: checks-per-message
+  bundle-fill.
+  Messages that were never started, because no room came within 5 s after the end, are lost, and fail the run.
 
 EXIT STATUS
   0  everything held
-  1  an objective was missed, or a check of the results failed
-  2  the generator itself was the bottleneck: the numbers say nothing about the network
+  1  an objective was missed, messages were never started, links did not come back, or a check of the results failed
+  2  the generator itself was the bottleneck: the numbers are no results, they say nothing about the network
   3  nothing could be measured: wrong options, a process that did not start, told to stop";
 
 #[derive(Debug, Args)]
@@ -191,7 +190,7 @@ struct Options {
     /// Draws the same messages again
     #[arg(long, value_name = "N", help_heading = "Load")]
     seed: Option<u64>,
-    /// Receipts per second that the generator verifies again, offline
+    /// Receipts per second that the generator verifies again, offline; 0: none
     #[arg(long, value_name = "N", default_value_t = 50, help_heading = "Load")]
     recheck: u32,
 
@@ -223,7 +222,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             // 2 is taken: it says that the generator was the bottleneck.
-            return if error.use_stderr() { ExitCode::from(COULD_NOT_RUN) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(exit_status::COULD_NOT_RUN) } else { ExitCode::SUCCESS };
         }
     };
     log();
@@ -237,13 +236,10 @@ pub fn main() -> ExitCode {
         Some(Process::Custody { below, task }) => measure_custody(task, below.clone()),
         None => conduct(&line.options),
     };
-    match done {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            eprintln!("kernpost-loadgen: {error:#}");
-            ExitCode::from(COULD_NOT_RUN)
-        }
+    if let Err(error) = &done {
+        eprintln!("kernpost-loadgen: {error:#}");
     }
+    ExitCode::from(exit_status::of_program(&done))
 }
 
 fn measure_custody(task: &custody::Task, below: Option<PathBuf>) -> Result<u8> {
@@ -359,11 +355,8 @@ fn search(options: &Options, stand: &mut Stand, mut scenario: Scenario) -> Resul
         )),
         (None, _) => report::say(&format!("no rate that was tried meets {}", scenario.slo)),
     }
-    Ok(match (found.best_per_s, found.generator_bound) {
-        (_, true) => 2,
-        (Some(_), false) => 0,
-        (None, false) => 1,
-    })
+    let failed = found.runs.iter().any(|run| !run.broken().is_empty());
+    Ok(exit_status::of_run(failed, found.generator_bound, found.best_per_s.is_none()))
 }
 
 /// Where `--find-max` begins when no rate is given, messages per second.

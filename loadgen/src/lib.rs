@@ -20,6 +20,7 @@ pub mod child;
 pub mod cli;
 pub mod clock;
 pub mod custody;
+pub mod exit_status;
 pub mod find_max;
 pub mod forger;
 pub mod interrupt;

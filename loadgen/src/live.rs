@@ -24,6 +24,8 @@ pub struct Now {
     pub moment: Moment,
     /// Totals.
     pub counts: Counts,
+    /// Intended by now and not yet started: waiting for room.
+    pub not_started: u64,
     /// Latencies since the last moment.
     pub latency: Summary,
 }
@@ -78,7 +80,7 @@ fn line(now: &Now) -> String {
     let Now { moment, counts, length_s, .. } = now;
     let latency = |us: u64| units::shown_us(crate::measured::float(us));
     format!(
-        "{:5.1}/{:.0} s  {:>7.0}/s offered  {:>7.0}/s done  {:>6} open  p50 {:>8}  p99 {:>8}  fill {:>5.1}  routers {:>4.2} cores  delivered {} rejected {} refused {} undecided {}",
+        "{:5.1}/{:.0} s  {:>7.0}/s offered  {:>7.0}/s done  {:>6} open  p50 {:>8}  p99 {:>8}  fill {:>5.1}  routers {:>4.2} cores  delivered {} rejected {} refused {} undecided {} expired {} custody {} other {} not taken {} not started {}",
         moment.at_s,
         length_s,
         moment.offered_per_s,
@@ -92,5 +94,10 @@ fn line(now: &Now) -> String {
         counts.rejected,
         counts.refused,
         counts.undecided,
+        counts.expired,
+        counts.custody,
+        counts.other,
+        counts.not_taken,
+        now.not_started,
     )
 }

@@ -68,7 +68,10 @@ pub struct Measured {
     pub slo: Vec<Judgement>,
     /// What limited the run.
     pub limited: Verdict,
-    /// 0 everything held; 1 an objective was missed or a check failed; 2 the generator was the bottleneck.
+    /// Whether the numbers are results. False when the generator was the bottleneck, whatever else the exit status says:
+    /// then they say nothing about the network.
+    pub valid: bool,
+    /// See [`crate::exit_status`].
     pub exit_status: u8,
 }
 
@@ -103,6 +106,8 @@ pub struct Asked {
     pub duration_s: f64,
     /// Unmeasured time before.
     pub warm_up_s: f64,
+    /// Receipts per second that the generator verifies again at most; 0: none.
+    pub recheck_per_s: u32,
     /// Draws the same messages again.
     pub seed: u64,
     /// `disk` or `memory`.
@@ -124,9 +129,11 @@ pub struct Outcomes {
     /// Each outcome by number.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Without any outcome when waiting was over.
+    /// Intended in the measured time, whether or not they were started: what the other numbers add up to.
+    pub intended: u64,
+    /// Without any outcome when waiting was over, whether they were started or not.
     pub lost: u64,
-    /// Intended and never started, because no room came in time.
+    /// Of these, never started: no room came within five seconds after the end of the plan.
     pub not_started: u64,
     /// Handed to a recipient more than once; none when the sink is elsewhere.
     pub duplicates: Option<u64>,
@@ -141,11 +148,11 @@ pub struct Outcomes {
 /// Mean entries of a bundle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Fill {
-    /// As the sender wrote it.
+    /// As the sender wrote it, from the end of the warm-up until the last outcome.
     pub sent: f64,
     /// As the last router handed it on, after splitting; none when it cannot be asked.
     pub forwarded: Option<f64>,
-    /// Receipts in one frame as the recipient wrote it; none when the sink is elsewhere.
+    /// Receipts in one frame as the recipient wrote it, over the same time; none when the sink is elsewhere.
     pub receipts: Option<f64>,
 }
 
@@ -245,16 +252,22 @@ pub struct Checks {
     pub open: u64,
     /// Outcomes for messages that had one. Has to be 0.
     pub outcome_faults: u64,
-    /// Receipts verified by the library: every one.
+    /// Deliveries and rejections: each rests on a receipt.
+    pub receipts_due: u64,
+    /// Receipts verified by the library: every one. Has to be `receipts_due` at least.
     pub receipts_verified: u64,
     /// Receipts it did not believe. Has to be 0.
     pub receipts_invalid: u64,
-    /// Receipts verified a second time, offline, by the generator.
+    /// Whether the generator was to verify some of them again.
+    pub recheck_asked: bool,
+    /// Receipts verified a second time, offline, by the generator. When that was asked for and a receipt came: not 0.
     pub receipts_rechecked: u64,
     /// Share of all receipts that is.
     pub recheck_share: f64,
     /// Of these, failures. Has to be 0.
     pub recheck_failures: u64,
+    /// Receipts that were to be verified again and came without a proof, or before any directory. Has to be 0.
+    pub recheck_impossible: u64,
     /// Different messages that the sink saw; none when it is elsewhere.
     pub sink_unique: Option<u64>,
     /// Whether the sink saw every message that has a receipt, and without undecided ones no other.
@@ -280,7 +293,19 @@ impl Checks {
         fail(self.open > 0, format!("{} messages without an outcome", self.open));
         fail(self.outcome_faults > 0, format!("{} second outcomes for one message", self.outcome_faults));
         fail(self.receipts_invalid > 0, format!("{} receipts that prove nothing", self.receipts_invalid));
+        fail(
+            self.receipts_verified < self.receipts_due,
+            format!("{} outcomes rest on {} verified receipts", self.receipts_due, self.receipts_verified),
+        );
         fail(self.recheck_failures > 0, format!("{} receipts that fail offline", self.recheck_failures));
+        fail(
+            self.recheck_impossible > 0,
+            format!("{} receipts without the proof or the directory to verify them again", self.recheck_impossible),
+        );
+        fail(
+            self.recheck_asked && self.receipts_due > 0 && self.receipts_rechecked == 0,
+            "not one receipt was verified again, though that was asked for".to_owned(),
+        );
         fail(self.sink_duplicates.unwrap_or(0) > 0, "messages were handed over twice".to_owned());
         fail(self.sink_agrees == Some(false), "receipts and what the sink saw differ".to_owned());
         fail(self.ledgers_balance == Some(false), "a router's ledger does not balance".to_owned());
@@ -299,7 +324,7 @@ pub struct BadSignatures {
     pub accepted: u64,
 }
 
-/// Links that came and went.
+/// Links that came and went. Each has to come back, or the run fails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, serde::Deserialize)]
 pub struct Reconnects {
     /// Links of the storm.
@@ -308,7 +333,7 @@ pub struct Reconnects {
     pub storms: u64,
     /// Links attached again, of all storms together.
     pub attached: u64,
-    /// Links that were not attached again before the next storm.
+    /// Links that were not attached again before the next storm. Has to be 0.
     pub missed: u64,
     /// From the beginning of a storm until all were attached again: worst, ms.
     pub worst_ms: u64,
@@ -371,6 +396,30 @@ impl Moment {
 }
 
 impl Measured {
+    /// What contradicts itself or the network's promises, one line each: it fails a run whoever was the bottleneck.
+    #[must_use]
+    pub fn broken(&self) -> Vec<String> {
+        let mut broken = self.checks.failures();
+        if let Some(bad) = self.bad_signatures.filter(|bad| bad.accepted > 0) {
+            broken.push(format!("{} of {} broken signatures were not refused", bad.accepted, bad.sent));
+        }
+        broken
+    }
+
+    /// What was to happen and did not, one line each: it fails a run without an objective of its own, as a missed one does.
+    #[must_use]
+    pub fn left_undone(&self) -> Vec<String> {
+        let mut undone = Vec::new();
+        if self.outcomes.not_started > 0 {
+            let (missing, all) = (self.outcomes.not_started, self.outcomes.intended);
+            undone.push(format!("{missing} of {all} intended messages were never started"));
+        }
+        if let Some(storm) = self.reconnects.filter(|storm| storm.missed > 0) {
+            undone.push(format!("{} of {} links did not come back in time", storm.missed, storm.links * storm.storms));
+        }
+        undone
+    }
+
     /// What objectives are judged by.
     #[must_use]
     pub fn values(&self) -> Values {
@@ -395,13 +444,16 @@ impl Measured {
             (Name::Expired, counts.expired),
             (Name::Undecided, counts.undecided),
             (Name::Custody, counts.custody),
+            (Name::Other, counts.other),
+            (Name::NotTaken, counts.not_taken),
+            (Name::NotStarted, self.outcomes.not_started),
         ] {
             values.set(name, float(count));
         }
         values.set(Name::Rate, self.rate.achieved_per_s);
         values.set(Name::Offered, self.rate.offered_per_s);
-        values.set(Name::Delivered, 100.0 * ratio(counts.delivered, counts.started));
-        values.set(Name::RefusedShare, 100.0 * ratio(counts.refused, counts.started));
+        values.set(Name::Delivered, 100.0 * ratio(counts.delivered, self.outcomes.intended));
+        values.set(Name::RefusedShare, 100.0 * ratio(counts.refused, self.outcomes.intended));
         values.set(Name::Fill, self.bundle_fill.sent);
         let busiest = self.routers.iter().filter_map(|router| router.cpu_cores).reduce(f64::max);
         let optional = [
@@ -410,6 +462,7 @@ impl Measured {
             (Name::OneWayP99, self.one_way_us.map(|one_way| float(one_way.p99))),
             (Name::Duplicates, self.outcomes.duplicates.map(float)),
             (Name::BadAccepted, self.bad_signatures.map(|bad| float(bad.accepted))),
+            (Name::ReconnectsMissed, self.reconnects.map(|storm| float(storm.missed))),
             (Name::Cpu, busiest.map(|cores| 100.0 * cores)),
             (Name::CpuPerMessage, self.all_routers.cpu_us_per_message),
             (Name::Checks, self.all_routers.signature_checks_per_message),
@@ -443,4 +496,70 @@ pub fn ratio(part: u64, whole: u64) -> f64 {
 #[must_use]
 pub fn waited_us(now: TurnTimes, before: TurnTimes) -> f64 {
     ratio(now.waited_us.saturating_sub(before.waited_us), now.messages.saturating_sub(before.messages))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::measured;
+    use crate::slo::Slo;
+
+    fn met(measured: &Measured, slo: &str) -> bool {
+        slo.parse::<Slo>().unwrap().judge(&measured.values()).iter().all(|judgement| judgement.met)
+    }
+
+    #[test]
+    fn a_message_that_was_never_started_is_lost_and_not_delivered() {
+        let mut measured = measured();
+        assert!(met(&measured, "lost=0,not-started=0,delivered>=99.9%"));
+        assert_eq!(measured.left_undone(), Vec::<String>::new());
+        measured.outcomes.intended += 5_000;
+        (measured.outcomes.lost, measured.outcomes.not_started) = (5_000, 5_000);
+        for objective in ["lost=0", "not-started=0", "delivered>=67%"] {
+            assert!(!met(&measured, objective), "{objective}");
+        }
+        assert_eq!(measured.left_undone(), ["5000 of 15000 intended messages were never started"]);
+        assert_eq!(measured.broken(), Vec::<String>::new(), "it is no contradiction, only a miss");
+    }
+
+    #[test]
+    fn a_link_that_does_not_come_back_is_told_and_can_be_an_objective() {
+        let mut measured = measured();
+        assert!(!met(&measured, "reconnects-missed=0"), "what was not measured is not met");
+        let storm = Reconnects { links: 100, storms: 3, attached: 300, missed: 0, worst_ms: 80 };
+        measured.reconnects = Some(storm);
+        assert!(met(&measured, "reconnects-missed=0") && measured.left_undone().is_empty());
+        measured.reconnects = Some(Reconnects { attached: 298, missed: 2, ..storm });
+        assert!(!met(&measured, "reconnects-missed=0"));
+        assert_eq!(measured.left_undone(), ["2 of 300 links did not come back in time"]);
+    }
+
+    #[test]
+    fn every_outcome_can_be_an_objective() {
+        let mut measured = measured();
+        (measured.outcomes.counts.other, measured.outcomes.counts.not_taken) = (3, 4);
+        assert!(met(&measured, "other=3,not-taken=4"));
+    }
+
+    #[test]
+    fn outcomes_need_as_many_verified_receipts() {
+        let good = measured().checks;
+        assert_eq!(good.failures(), Vec::<String>::new());
+        let said = |checks: Checks| checks.failures().join("; ");
+        let short = Checks { receipts_verified: good.receipts_due - 1, ..good.clone() };
+        assert_eq!(said(short), "12000 outcomes rest on 11999 verified receipts");
+        // More than outcomes is no fault: a receipt may come twice.
+        assert_eq!(said(Checks { receipts_verified: good.receipts_due + 1, ..good }), "");
+    }
+
+    #[test]
+    fn receipts_that_were_to_be_verified_again_and_were_not_fail_the_run() {
+        let good = measured().checks;
+        let said = |checks: Checks| checks.failures().join("; ");
+        assert!(said(Checks { receipts_rechecked: 0, ..good.clone() }).contains("not one receipt"));
+        assert!(said(Checks { recheck_impossible: 2, ..good.clone() }).contains("2 receipts without"));
+        // Not asked for, or nothing to verify: no fault.
+        assert_eq!(said(Checks { receipts_rechecked: 0, recheck_asked: false, ..good.clone() }), "");
+        assert_eq!(said(Checks { receipts_rechecked: 0, receipts_due: 0, ..good }), "");
+    }
 }

@@ -65,12 +65,14 @@ pub(crate) mod tests {
                 in_flight: 4_096,
                 duration_s: 10.0,
                 warm_up_s: 2.0,
+                recheck_per_s: 50,
                 seed: 1,
                 journal: "disk",
             },
             rate: Rate { offered_per_s: 1_000.0, achieved_per_s: 999.0 },
             outcomes: Outcomes {
                 counts,
+                intended: 10_000,
                 lost: 0,
                 not_started: 0,
                 duplicates: Some(0),
@@ -97,13 +99,26 @@ pub(crate) mod tests {
             generator: Generator { machine_cores: 2, machine_idle: 0.4, ..Generator::default() },
             checks: Checks {
                 messages: 12_000,
+                receipts_due: 12_000,
+                receipts_verified: 12_000,
+                recheck_asked: true,
+                receipts_rechecked: 500,
                 ledgers_balance: Some(true),
                 sink_duplicates: Some(0),
                 ..Checks::default()
             },
             bad_signatures: None,
             reconnects: None,
-            stages: vec![Stage { name: "sign", us: 20.0, definition: "Signing.".to_owned(), measured: false }],
+            stages: [
+                ("sign", 20.0),
+                ("wire", 50.0),
+                ("route", 90.0),
+                ("verify", 60.0),
+                ("wait", 40.0),
+                ("settle", 300.0),
+            ]
+            .map(|(name, us)| Stage { name, us, definition: format!("What {name} is."), measured: name != "wait" })
+            .to_vec(),
             series: (1..60)
                 .map(|number| Moment {
                     at_s: f64::from(number) / 5.0,
@@ -120,6 +135,7 @@ pub(crate) mod tests {
             percentiles: latencies.percentiles(),
             slo: Vec::new(),
             limited: Verdict { limit: Limit::Offered, why: Vec::new() },
+            valid: true,
             exit_status: 0,
         };
         measured.slo = "p99<50ms,lost=0".parse::<Slo>().unwrap().judge(&measured.values());
@@ -139,11 +155,37 @@ pub(crate) mod tests {
     #[test]
     fn a_generator_bound_run_says_so_before_any_number() {
         let mut measured = measured();
-        measured.exit_status = 2;
+        (measured.exit_status, measured.valid) = (2, false);
         measured.limited = Verdict { limit: Limit::Generator, why: vec!["thread x is saturated".to_owned()] };
         let page = text::page(&measured);
         assert!(page.trim_start().starts_with("GENERATOR-BOUND"), "{page}");
-        assert!(page.contains("thread x is saturated"));
+        assert!(page.contains("thread x is saturated") && !page.contains("  met "), "{page}");
+        assert!(hgrm::page(&measured).contains("#[GENERATOR-BOUND"));
+        assert_eq!(serde_json::to_value(measured).unwrap()["valid"], false);
+    }
+
+    #[test]
+    fn a_failed_check_beside_a_slow_generator_is_told_with_both() {
+        let mut measured = measured();
+        (measured.exit_status, measured.valid) = (1, false);
+        measured.checks.open = 5;
+        let page = text::page(&measured);
+        assert!(page.trim_start().starts_with("GENERATOR-BOUND"), "{page}");
+        assert!(page.contains("FAILED  5 messages without an outcome"), "{page}");
+    }
+
+    #[test]
+    fn every_outcome_is_told() {
+        let mut measured = measured();
+        let counts = &mut measured.outcomes.counts;
+        (counts.refused, counts.undecided, counts.expired) = (101, 102, 103);
+        (counts.custody, counts.other, counts.not_taken) = (104, 105, 106);
+        (measured.outcomes.lost, measured.outcomes.not_started) = (108, 107);
+        let page = text::page(&measured);
+        for count in 101..=108 {
+            assert!(page.contains(&format!(" {count} ")), "{count} is missing:\n{page}");
+        }
+        assert!(page.contains("FAILED  107 of 10000 intended messages were never started"), "{page}");
     }
 
     #[test]

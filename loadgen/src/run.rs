@@ -255,6 +255,7 @@ impl Watch {
             warm_up_s: self.warm_up_s,
             moment,
             counts: progress.counts,
+            not_started: progress.intended.saturating_sub(progress.counts.started),
             latency: progress.latency,
         }
     }

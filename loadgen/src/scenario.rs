@@ -224,6 +224,14 @@ impl Scenario {
         self.network.problems(&mut problems);
         self.load.problems(&mut problems);
         self.faults.problems(&mut problems);
+        if let Some(reconnect) = self.faults.reconnect
+            && reconnect.every >= self.load.warm_up.saturating_add(self.load.duration)
+        {
+            problems.push(format!(
+                "faults.reconnect.every: {} s is not within the run, so no storm would come; lower it or raise load.duration",
+                reconnect.every.as_secs_f64()
+            ));
+        }
         let plan = self.schedule();
         if plan.most().is_some_and(|most| most > bounds::MESSAGES) {
             problems.push(format!(

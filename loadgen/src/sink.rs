@@ -4,6 +4,7 @@
 //! whose group commits come before every receipt.
 
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use crate::clock::mono_us;
 use crate::latencies::Latencies;
 use crate::measured::waited_us;
 use crate::message_id::Marks;
-use crate::source::{READY_WITHIN, commands, next, read_job};
+use crate::source::{READY_WITHIN, commands, read_job};
 use crate::talk::{self, Answer, Command, SinkJob, SinkResult, Start};
 use crate::waiting;
 
@@ -30,6 +31,8 @@ const PROBLEM: &str = "rejected on purpose by the load generator";
 const AT_ONCE: usize = 256;
 /// How long leaving may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// How long a command is waited for when nothing else is to be done.
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// What has come since a run began.
 #[derive(Default)]
@@ -72,17 +75,31 @@ fn serve(job: &Path, out: &mut impl std::io::Write) -> Result<()> {
         runtime.block_on(client.ready(READY_WITHIN))?;
     }
     talk::say(out, &Answer::Ready)?;
-    let mut before = totals(&clients);
-    while let Some(command) = next(&commands) {
+    let (mut before, mut warm) = (totals(&clients), totals(&clients));
+    let mut warm_at_us: Option<u64> = None;
+    loop {
+        let wait = warm_at_us.map_or(IDLE, |at_us| Duration::from_micros(at_us.saturating_sub(mono_us())));
+        let command = match commands.recv_timeout(wait) {
+            Ok(command) => command,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                if warm_at_us.take_if(|at_us| *at_us <= mono_us()).is_some() {
+                    warm = totals(&clients);
+                }
+                continue;
+            }
+        };
         match command {
             Command::Start(start) => {
                 before = totals(&clients);
+                warm = before;
+                warm_at_us = Some(start.at_us + start.warm_up_us);
                 *tally.lock().unwrap_or_else(PoisonError::into_inner) =
                     Tally { start: Some(start), ..Tally::default() };
                 talk::say(out, &Answer::Ready)?;
             }
             Command::Report => {
-                let result = result(&tally.lock().unwrap_or_else(PoisonError::into_inner), &clients, before);
+                let result = result(&tally.lock().unwrap_or_else(PoisonError::into_inner), &clients, [before, warm]);
                 talk::say(out, &Answer::Received(Box::new(result)))?;
             }
             Command::Stop => {}
@@ -156,16 +173,17 @@ fn totals(clients: &[Arc<Client>]) -> Totals {
     })
 }
 
-fn result(tally: &Tally, clients: &[Arc<Client>], before: Totals) -> SinkResult {
+/// `before`: when the run began, and at the end of its warm-up.
+fn result(tally: &Tally, clients: &[Arc<Client>], [before, warm]: [Totals; 2]) -> SinkResult {
     let totals = totals(clients);
     SinkResult {
         unique: tally.seen.unique(),
         duplicates: tally.seen.duplicates(),
         strange: tally.strange,
         one_way: tally.one_way.recorded(),
-        receipts: totals.receipts.saturating_sub(before.receipts),
-        receipt_frames: totals.receipt_frames.saturating_sub(before.receipt_frames),
-        judging_us: waited_us(totals.judging, before.judging),
+        receipts: totals.receipts.saturating_sub(warm.receipts),
+        receipt_frames: totals.receipt_frames.saturating_sub(warm.receipt_frames),
+        judging_us: waited_us(totals.judging, warm.judging),
         refused: totals.refused.saturating_sub(before.refused),
     }
 }

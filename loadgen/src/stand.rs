@@ -74,6 +74,8 @@ pub struct Stand {
     pub runs: u8,
     /// Whether the sink's journal is on disk.
     pub journal_on_disk: bool,
+    /// Receipts checked again per second at most.
+    pub recheck_per_s: u32,
     processes: Option<Routers>,
     /// Removed when the stand is taken down.
     _folder: Option<tempfile::TempDir>,
@@ -192,6 +194,7 @@ impl Stand {
             others: Vec::new(),
             runs: 0,
             journal_on_disk: building.journal_on_disk,
+            recheck_per_s: building.checks_per_s,
             processes,
             _folder: temporary,
         })

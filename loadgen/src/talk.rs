@@ -146,7 +146,7 @@ pub struct SourceResult {
     pub all: Counts,
     /// Those intended in the measured time.
     pub measured: Counts,
-    /// Intended in the measured time; more than started when the run was ended early.
+    /// Intended in the measured time; more than started when no room came for some.
     pub intended: u64,
     /// The measured time, µs: from its beginning to the end of the plan.
     pub window_us: u64,
@@ -174,11 +174,15 @@ pub struct SourceResult {
     pub invalid_receipts: u64,
     /// Receipts the library verified.
     pub receipts: u64,
-    /// Entries and bundles sent in the run.
+    /// Receipts that were to be checked again and could not be: no proof, or no directory.
+    pub recheck_impossible: u64,
+    /// Entries sent in the run.
     pub attempts: u64,
-    /// See `attempts`.
-    pub bundles: u64,
-    /// Mean time of the turns in which messages were hashed, signed and laid out, by message, µs.
+    /// Entries and bundles sent since the end of the warm-up.
+    pub attempts_measured: u64,
+    /// See `attempts_measured`.
+    pub bundles_measured: u64,
+    /// Mean time of the turns in which messages were hashed, signed and laid out, by message, since the end of the warm-up, µs.
     pub sealing_us: f64,
     /// Entries sent again.
     pub resends: u64,
@@ -199,11 +203,11 @@ pub struct SinkResult {
     pub strange: u64,
     /// From the intended start until the sink had it, of those intended in the measured time.
     pub one_way: Recorded,
-    /// Receipts issued, and the frames they went in.
+    /// Receipts issued, and the frames they went in, since the end of the warm-up.
     pub receipts: u64,
     /// See `receipts`.
     pub receipt_frames: u64,
-    /// Mean time of the turns in which messages were decoded and checked, by message, µs.
+    /// Mean time of the turns in which messages were decoded and checked, by message, since the end of the warm-up, µs.
     pub judging_us: f64,
     /// Entries refused by the sink's library.
     pub refused: u64,

@@ -15,7 +15,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph};
+use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Paragraph, Wrap};
 
 use super::Now;
 use crate::measured::{Moment, float};
@@ -72,7 +72,7 @@ impl Drop for View {
 /// Draws everything; also what the tests look at.
 fn draw(frame: &mut Frame<'_>, now: &Now, moments: &[Moment]) {
     let [top, numbers, charts, outcomes] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(3), Constraint::Min(6), Constraint::Length(3)])
+        Layout::vertical([Constraint::Length(1), Constraint::Length(3), Constraint::Min(6), Constraint::Length(4)])
             .areas(frame.area());
     let done = (now.moment.at_s / now.length_s.max(0.001)).clamp(0.0, 1.0);
     let phase = if now.moment.at_s < now.warm_up_s { "warm-up" } else { "measuring" };
@@ -83,7 +83,9 @@ fn draw(frame: &mut Frame<'_>, now: &Now, moments: &[Moment]) {
     let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(charts);
     rates(frame, left, moments);
     latencies(frame, right, moments);
-    frame.render_widget(Paragraph::new(ends(now)).block(Block::bordered().title("outcomes")), outcomes);
+    // Two lines where one is too narrow: no outcome may be cut off.
+    let ends = Paragraph::new(ends(now)).wrap(Wrap { trim: true });
+    frame.render_widget(ends.block(Block::bordered().title("outcomes")), outcomes);
 }
 
 fn figures(now: &Now) -> Line<'static> {
@@ -110,6 +112,9 @@ fn ends(now: &Now) -> Line<'static> {
         ("undecided", shown_count(counts.undecided)),
         ("expired", shown_count(counts.expired)),
         ("custody", shown_count(counts.custody)),
+        ("other", shown_count(counts.other)),
+        ("not taken", shown_count(counts.not_taken)),
+        ("not started", shown_count(now.not_started)),
     ];
     spans(pairs)
 }
@@ -117,8 +122,10 @@ fn ends(now: &Now) -> Line<'static> {
 fn spans<const N: usize>(pairs: [(&'static str, String); N]) -> Line<'static> {
     let soft = Style::new().add_modifier(Modifier::DIM);
     let strong = Style::new().add_modifier(Modifier::BOLD);
+    // A name stays with its value where lines are broken.
+    let together = |text: String| text.replace(' ', "\u{a0}");
     let one = |(name, value): (&'static str, String)| {
-        [Span::styled(format!(" {name} "), soft), Span::styled(format!("{value}  "), strong)]
+        [Span::styled(together(format!("{name} ")), soft), Span::styled(together(value), strong), Span::raw("   ")]
     };
     Line::from(pairs.into_iter().flat_map(one).collect::<Vec<_>>())
 }
@@ -194,15 +201,24 @@ mod tests {
             bundle_fill: 7.5,
             router_cores: 0.31,
         };
-        let counts = Counts { delivered: 12_345, rejected: 6, refused: 7, ..Counts::default() };
-        Now { name: "baseline".to_owned(), length_s: 30.0, warm_up_s: 5.0, moment, counts, latency: Default::default() }
+        let counts =
+            Counts { delivered: 12_345, rejected: 6, refused: 7, other: 81, not_taken: 92, ..Counts::default() };
+        Now {
+            name: "baseline".to_owned(),
+            length_s: 30.0,
+            warm_up_s: 5.0,
+            moment,
+            counts,
+            not_started: 43,
+            latency: Default::default(),
+        }
     }
 
     fn screen(width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let moments = [now(9.8).moment, now(10.0).moment];
         terminal.draw(|frame| draw(frame, &now(10.0), &moments)).unwrap();
-        terminal.backend().to_string()
+        terminal.backend().to_string().replace('\u{a0}', " ")
     }
 
     #[test]
@@ -217,7 +233,10 @@ mod tests {
             "7.5",
             "0.31 cores",
             "under way",
-            "refused",
+            "refused 7",
+            "other 81",
+            "not taken 92",
+            "not started 43",
             "messages/s",
         ] {
             assert!(screen.contains(part), "{part} is missing:\n{screen}");

@@ -40,5 +40,9 @@ pub fn page(measured: &Measured) -> String {
         22,
         2_048,
     );
+    if !measured.valid {
+        // Readers of the format skip lines that begin like this.
+        let _ = writeln!(page, "#[{}]", super::text::NO_RESULTS);
+    }
     page
 }

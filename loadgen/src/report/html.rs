@@ -41,6 +41,8 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{name} · Kernpost load test</title><style>{STYLE}</style></head><body><main>\n"
     )?;
     header(page, m)?;
+    // What is no result is still shown, to find out why, and looks the part.
+    page.push_str(if m.valid { "<div>" } else { "<div class=\"void\">" });
     cards(page, m)?;
     objectives(page, m)?;
     page.push_str("<section class=\"plots\">");
@@ -53,7 +55,7 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
     tables(page, m)?;
     write!(
         page,
-        "<footer>kernpost-loadgen {} · began {} · seed {} · format {}</footer>\n</main></body></html>\n",
+        "</div><footer>kernpost-loadgen {} · began {} · seed {} · format {}</footer>\n</main></body></html>\n",
         m.version,
         escaped(&m.began),
         m.asked.seed,
@@ -70,20 +72,19 @@ fn header(page: &mut String, m: &Measured) -> std::fmt::Result {
     let verdict = match m.exit_status {
         0 if m.slo.is_empty() => "done",
         0 => "objectives met",
-        2 => "generator-bound",
-        _ => "objectives missed",
+        2 => "no result",
+        _ if m.slo.iter().any(|judgement| !judgement.met) => "objectives missed",
+        _ => "failed",
     };
     writeln!(
         page,
-        "<header><h1>{}</h1><span class=\"verdict {class}\">{verdict}</span><p>{}</p><p class=\"row\">{}</p>",
+        "<header>{}<h1>{}</h1><span class=\"verdict {class}\">{verdict}</span><p>{}</p><p class=\"row\">{}</p>",
+        if m.valid { String::new() } else { format!("<p class=\"banner\">{}</p>", escaped(text::NO_RESULTS)) },
         escaped(&m.asked.scenario),
         escaped(&m.asked.about),
         escaped(&text::row(m))
     )?;
-    if m.limited.generator_bound() {
-        page.push_str("<p class=\"warning\">The generator itself was the bottleneck. These numbers say nothing about the network.</p>");
-    }
-    for why in m.limited.why.iter().chain(&m.checks.failures()) {
+    for why in m.limited.why.iter().chain(&m.broken()).chain(&m.left_undone()) {
         write!(page, "<p class=\"warning\">{}</p>", escaped(why))?;
     }
     page.push_str("</header>\n");
@@ -92,9 +93,10 @@ fn header(page: &mut String, m: &Measured) -> std::fmt::Result {
 
 fn cards(page: &mut String, m: &Measured) -> std::fmt::Result {
     let us = |us: u64| shown_us(float(us));
+    let since = if m.asked.shape == "closed" { "actual" } else { "intended" };
     let mut cards = vec![
         ("done", format!("{:.0}/s", m.rate.achieved_per_s), format!("{:.0}/s offered", m.rate.offered_per_s)),
-        ("p50", us(m.latency_us.p50), "start to verified receipt".to_owned()),
+        ("p50", us(m.latency_us.p50), format!("{since} start to verified receipt")),
         ("p99", us(m.latency_us.p99), format!("p99.9 {}, max {}", us(m.latency_us.p999), us(m.latency_us.max))),
         (
             "bundle fill",
@@ -128,7 +130,11 @@ fn objectives(page: &mut String, m: &Measured) -> std::fmt::Result {
         "<section><h2>Objectives</h2><table class=\"slo\"><tr><th>objective</th><th>measured</th><th></th></tr>",
     );
     for judgement in &m.slo {
-        let (class, word) = if judgement.met { ("good", "met") } else { ("bad", "missed") };
+        let (class, word) = match (m.valid, judgement.met) {
+            (false, _) => ("doubt", "void"),
+            (true, true) => ("good", "met"),
+            (true, false) => ("bad", "missed"),
+        };
         write!(
             page,
             "<tr><td>{}</td><td>{}</td><td><span class=\"verdict {class}\">{word}</span></td></tr>",
@@ -246,6 +252,7 @@ fn stages(page: &mut String, stages: &[Stage]) -> std::fmt::Result {
 fn tables(page: &mut String, m: &Measured) -> std::fmt::Result {
     let counts = &m.outcomes.counts;
     let mut outcomes = vec![
+        ("intended", shown_count(m.outcomes.intended)),
         ("started", shown_count(counts.started)),
         ("delivered, receipt verified", shown_count(counts.delivered)),
         ("rejected, receipt verified", shown_count(counts.rejected)),
@@ -253,7 +260,10 @@ fn tables(page: &mut String, m: &Measured) -> std::fmt::Result {
         ("undecided", shown_count(counts.undecided)),
         ("expired", shown_count(counts.expired)),
         ("in custody", shown_count(counts.custody)),
-        ("lost", shown_count(m.outcomes.lost)),
+        ("otherwise: damaged, returned, discarded", shown_count(counts.other)),
+        ("not taken by the library", shown_count(counts.not_taken)),
+        ("lost: without any outcome", shown_count(m.outcomes.lost)),
+        ("of these never started", shown_count(m.outcomes.not_started)),
     ];
     if let Some(duplicates) = m.outcomes.duplicates {
         outcomes.push(("handed over twice", shown_count(duplicates)));
@@ -265,6 +275,7 @@ fn tables(page: &mut String, m: &Measured) -> std::fmt::Result {
     if let Some(storms) = &m.reconnects {
         outcomes.push(("storms of links", format!("{} × {} links", storms.storms, storms.links)));
         outcomes.push(("all attached again, worst", format!("{} ms", shown_count(storms.worst_ms))));
+        outcomes.push(("links that did not come back", shown_count(storms.missed)));
     }
     page.push_str("<section class=\"pair\">");
     table(page, "Outcomes", &outcomes)?;
@@ -275,7 +286,10 @@ fn tables(page: &mut String, m: &Measured) -> std::fmt::Result {
         "Checked",
         &[
             ("messages, each with one outcome", shown_count(checks.messages)),
-            ("receipts verified by the library", shown_count(checks.receipts_verified)),
+            (
+                "receipts verified by the library",
+                format!("{} of {}", shown_count(checks.receipts_verified), shown_count(checks.receipts_due)),
+            ),
             (
                 "of these again, offline",
                 format!("{} ({:.2} %)", shown_count(checks.receipts_rechecked), 100.0 * checks.recheck_share),
@@ -384,15 +398,46 @@ mod tests {
             "Latency by percentile",
             "Latency over time",
             "Rate over time",
+            "Router CPU over time",
+            "Bundle fill over time",
             "Stages",
             "Routers",
             "prefers-color-scheme",
         ] {
             assert!(page.contains(part), "{part}");
         }
+        for stage in ["sign", "wire", "route", "verify", "wait", "settle"] {
+            assert!(page.contains(&format!("<i class=\"key s-{stage}\"></i>{stage}</td>")), "{stage}");
+            assert!(STYLE.contains(&format!(".s-{stage}{{")), "{stage} has no colour");
+        }
         for wrong in ["http:", "https:", "<script", "@import", "url("] {
             assert!(!page.contains(wrong), "{wrong} in the page");
         }
+    }
+
+    #[test]
+    fn every_outcome_has_its_row() {
+        let mut measured = measured();
+        let counts = &mut measured.outcomes.counts;
+        (counts.refused, counts.undecided, counts.expired) = (101, 102, 103);
+        (counts.custody, counts.other, counts.not_taken) = (104, 105, 106);
+        (measured.outcomes.lost, measured.outcomes.not_started) = (108, 107);
+        let page = page(&measured);
+        for count in 101..=108 {
+            assert!(page.contains(&format!("<td class=\"n\">{count}</td>")), "{count} is missing");
+        }
+        assert!(page.contains("107 of 10000 intended messages were never started"));
+    }
+
+    #[test]
+    fn a_generator_bound_page_begins_with_a_banner_and_calls_no_objective_met() {
+        let mut measured = measured();
+        assert!(!page(&measured).contains("class=\"banner\""));
+        (measured.exit_status, measured.valid) = (2, false);
+        let page = page(&measured);
+        let banner = page.find("class=\"banner\"").unwrap();
+        assert!(banner < page.find("<h1>").unwrap() && page.contains("class=\"void\""));
+        assert!(!page.contains(">met<") && !page.contains("objectives met"), "{page}");
     }
 
     #[test]

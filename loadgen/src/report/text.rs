@@ -6,6 +6,9 @@ use crate::latencies::Summary;
 use crate::measured::{LinkBytes, Measured, float};
 use crate::units::{shown_bytes, shown_count, shown_us};
 
+/// What stands before everything else when the generator was the bottleneck.
+pub const NO_RESULTS: &str = "GENERATOR-BOUND: what follows are no results. The generator was the bottleneck; it says nothing about the network.";
+
 /// The whole page.
 #[must_use]
 pub fn page(measured: &Measured) -> String {
@@ -17,16 +20,21 @@ pub fn page(measured: &Measured) -> String {
 
 fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
     let asked = &m.asked;
-    writeln!(page, "\n{}  {}", verdict(m), row(m))?;
+    writeln!(page)?;
+    if !m.valid {
+        writeln!(page, "{NO_RESULTS}")?;
+    }
+    writeln!(page, "{}  {}", verdict(m), row(m))?;
     for judgement in &m.slo {
-        let mark = if judgement.met { "met   " } else { "MISSED" };
+        let mark = match (m.valid, judgement.met) {
+            (false, _) => "void  ",
+            (true, true) => "met   ",
+            (true, false) => "MISSED",
+        };
         writeln!(page, "  {mark}  {}  (measured {})", judgement.objective, judgement.measured)?;
     }
-    for failure in m.checks.failures() {
+    for failure in m.broken().iter().chain(&m.left_undone()) {
         writeln!(page, "  FAILED  {failure}")?;
-    }
-    if let Some(bad) = m.bad_signatures.filter(|bad| bad.accepted > 0) {
-        writeln!(page, "  FAILED  {} of {} broken signatures were not refused", bad.accepted, bad.sent)?;
     }
     for why in &m.limited.why {
         writeln!(page, "  limit   {why}")?;
@@ -47,16 +55,25 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
     let counts = &m.outcomes.counts;
     writeln!(
         page,
-        "  outcomes   {} started: {} delivered, {} rejected, {} refused, {} undecided, {} expired, {} in custody, {} lost",
-        shown_count(counts.started),
+        "  outcomes   {} intended: {} delivered, {} rejected, {} refused, {} undecided, {} expired, {} in custody, {} otherwise, {} not taken by the library, {} lost",
+        shown_count(m.outcomes.intended),
         shown_count(counts.delivered),
         shown_count(counts.rejected),
         shown_count(counts.refused),
         shown_count(counts.undecided),
         shown_count(counts.expired),
         shown_count(counts.custody),
+        shown_count(counts.other),
+        shown_count(counts.not_taken),
         shown_count(m.outcomes.lost),
     )?;
+    if m.outcomes.not_started > 0 {
+        writeln!(
+            page,
+            "             {} of the lost were never started: no room came in time",
+            shown_count(m.outcomes.not_started)
+        )?;
+    }
     if m.outcomes.attempts > m.checks.messages {
         writeln!(
             page,
@@ -64,16 +81,6 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
             shown_count(m.outcomes.attempts),
             shown_count(m.checks.messages)
         )?;
-    }
-    if m.outcomes.not_started > 0 {
-        writeln!(
-            page,
-            "             {} intended and never started: no room came in time",
-            shown_count(m.outcomes.not_started)
-        )?;
-    }
-    if counts.other + counts.not_taken > 0 {
-        writeln!(page, "             {} otherwise, {} not taken by the library", counts.other, counts.not_taken)?;
     }
     for (code, count) in m.outcomes.codes.iter().take(8) {
         writeln!(page, "             {} × {code}", shown_count(*count))?;
@@ -88,6 +95,17 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
     }
     if let Some(one_way) = &m.one_way_us {
         latency(page, &format!("           {since} to the sink         "), one_way)?;
+    }
+    if let Some(storms) = &m.reconnects {
+        writeln!(
+            page,
+            "  storms     {} of {} links: {} came back, {} did not; all were back after {} ms at worst",
+            storms.storms,
+            storms.links,
+            shown_count(storms.attached),
+            shown_count(storms.missed),
+            shown_count(storms.worst_ms)
+        )?;
     }
     for router in &m.routers {
         write!(page, "  router     {}:", router.name)?;
@@ -145,7 +163,7 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
 #[must_use]
 pub fn verdict(m: &Measured) -> &'static str {
     match m.exit_status {
-        2 => "GENERATOR-BOUND: these numbers say nothing about the network.",
+        2 => "NO RESULT.",
         1 => "MISSED.",
         _ if m.slo.is_empty() => "DONE.",
         _ => "MET.",

@@ -34,7 +34,7 @@ pub(super) fn of(
             "sign",
             source.sealing_us,
             true,
-            "Measured at the sender, mean by message over the run: the turn of the library that hashes, signs and lays out the bundle. A message waits for the last bundle of its turn.",
+            "Measured at the sender, mean by message since the warm-up: the turn of the library that hashes, signs and lays out the bundle. A message waits for the last bundle of its turn.",
         ),
         stage(
             "wire",
@@ -57,7 +57,7 @@ pub(super) fn of(
             "verify",
             sink.judging_us,
             true,
-            "Measured at the recipient, mean by message over the run: the turn of the library that decodes what one read brought and checks signatures, proofs and digests.",
+            "Measured at the recipient, mean by message since the warm-up: the turn of the library that decodes what one read brought and checks signatures, proofs and digests.",
         ),
         stage(
             "wait",

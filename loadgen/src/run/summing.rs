@@ -2,6 +2,7 @@
 
 use super::{Gathered, Look, stages};
 use crate::bottleneck::{self, Signs};
+use crate::exit_status;
 use crate::latencies::{Latencies, Recorded, Summary};
 use crate::layout::Part;
 use crate::measured::{
@@ -32,7 +33,8 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
     let latency = merged(&source.latency);
     let generator = generator(&gathered, window_s);
     let signs = signs(scenario, source, rate, &generator, &routers);
-    let checks = checks(&gathered);
+    let checks = checks(&gathered, stand.recheck_per_s > 0);
+    let limited = bottleneck::judge(&signs);
     let mut measured = Measured {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION"),
@@ -41,7 +43,8 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
         rate,
         outcomes: Outcomes {
             counts: source.measured,
-            lost: source.measured.open(),
+            intended: source.intended,
+            lost: source.intended.saturating_sub(source.measured.ended()),
             not_started: source.intended.saturating_sub(source.measured.started),
             duplicates: gathered.sink.as_ref().map(|sink| sink.duplicates),
             attempts: source.attempts,
@@ -64,22 +67,16 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
         series: gathered.series,
         percentiles: latency.percentiles(),
         slo: Vec::new(),
-        limited: bottleneck::judge(&signs),
+        valid: !limited.generator_bound(),
+        limited,
         exit_status: 0,
         routers,
     };
     let pages = [&gathered.before[..], &gathered.after[..]];
     measured.stages = stages::of(&measured, &gathered.source, gathered.sink.as_ref(), pages);
     measured.slo = scenario.slo.judge(&measured.values());
-    let missed = measured.slo.iter().any(|judgement| !judgement.met);
-    let failed = !measured.checks.failures().is_empty() || measured.bad_signatures.is_some_and(|bad| bad.accepted > 0);
-    // A broken check is never excused by a slow generator.
-    measured.exit_status = match () {
-        () if failed => 1,
-        () if measured.limited.generator_bound() => 2,
-        () if missed => 1,
-        () => 0,
-    };
+    let missed = measured.slo.iter().any(|judgement| !judgement.met) || !measured.left_undone().is_empty();
+    measured.exit_status = exit_status::of_run(!measured.broken().is_empty(), !measured.valid, missed);
     measured
 }
 
@@ -117,6 +114,7 @@ fn asked(scenario: &Scenario, stand: &Stand, self_contained: bool) -> Asked {
         in_flight: load.in_flight,
         duration_s: load.duration.as_secs_f64(),
         warm_up_s: load.warm_up.as_secs_f64(),
+        recheck_per_s: stand.recheck_per_s,
         seed: load.seed,
         journal: if stand.journal_on_disk { "disk" } else { "memory" },
     }
@@ -214,7 +212,7 @@ fn fill(source: &SourceResult, sink: Option<&SinkResult>, gathered: &Gathered) -
         (parts > 0.0).then(|| entries / parts)
     });
     Fill {
-        sent: ratio(source.attempts, source.bundles),
+        sent: ratio(source.attempts_measured, source.bundles_measured),
         forwarded,
         receipts: sink.map(|sink| ratio(sink.receipts, sink.receipt_frames)),
     }
@@ -291,7 +289,7 @@ fn signs(scenario: &Scenario, source: &SourceResult, rate: Rate, generator: &Gen
     }
 }
 
-fn checks(gathered: &Gathered) -> Checks {
+fn checks(gathered: &Gathered, recheck_asked: bool) -> Checks {
     let source = &gathered.source;
     let sink = gathered.sink.as_ref();
     // What is undecided may have been handed on; without such a message both sets are the same.
@@ -302,11 +300,14 @@ fn checks(gathered: &Gathered) -> Checks {
         messages: source.all.started,
         open: source.all.open(),
         outcome_faults: source.faults,
+        receipts_due: source.all.delivered + source.all.rejected,
         receipts_verified: source.receipts,
         receipts_invalid: source.invalid_receipts,
+        recheck_asked,
         receipts_rechecked: source.rechecked,
         recheck_share: ratio(source.rechecked, source.receipts),
         recheck_failures: source.recheck_failures,
+        recheck_impossible: source.recheck_impossible,
         sink_unique: sink.map(|sink| sink.unique.count),
         sink_agrees: agrees,
         sink_strange: sink.map(|sink| sink.strange),

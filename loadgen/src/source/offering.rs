@@ -66,10 +66,13 @@ struct Run<'a> {
     codes: BTreeMap<String, u64>,
     rechecked: u64,
     recheck_failures: u64,
+    recheck_impossible: u64,
     table: Option<std::sync::Arc<Table>>,
     /// When there was last no room, µs after the beginning.
     full_at_us: u64,
     before: Status,
+    /// At the end of the warm-up; none before.
+    warm: Option<Status>,
 }
 
 /// Does one run; `tell` gets a progress line several times a second.
@@ -112,9 +115,11 @@ pub fn run(
         codes: BTreeMap::new(),
         rechecked: 0,
         recheck_failures: 0,
+        recheck_impossible: 0,
         table: client.table(),
         full_at_us: 0,
         before: client.status(),
+        warm: None,
     };
     run.until_the_end(commands, tell)
 }
@@ -130,6 +135,9 @@ impl Run<'_> {
         loop {
             self.take_outcomes();
             let now_us = self.now_us();
+            if self.warm.is_none() && now_us >= self.start.warm_up_us {
+                self.warm = Some(self.client.status());
+            }
             let left = if closed { now_us < end_us } else { times.peek().is_some() && now_us < last_start_us };
             let starting = left && !stopped;
             let due_us = match (starting, closed) {
@@ -171,10 +179,13 @@ impl Run<'_> {
                 tell(self.progress(now_us));
                 return Ok(self.result());
             }
-            let wake_us = match due_us {
+            let mut wake_us = match due_us {
                 Some(due_us) if room => due_us.min(next_tell_us),
                 _ => next_tell_us,
             };
+            if self.warm.is_none() {
+                wake_us = wake_us.min(self.start.warm_up_us);
+            }
             self.rest_until(wake_us);
         }
     }
@@ -308,11 +319,19 @@ impl Run<'_> {
 
     /// The library has checked every receipt; the generator checks as many again as the job allows, by the offline way.
     fn check_again(&mut self, now_us: u64, outcome: &SendOutcome) {
-        let allowed = u64::from(self.job.checks_per_s).saturating_mul(now_us / 1_000 + 1) / 1_000;
-        if self.rechecked >= allowed {
+        // Rounded up: the first receipt of a run is checked again, however early it comes.
+        let allowed = u64::from(self.job.checks_per_s).saturating_mul(now_us / 1_000 + 1).div_ceil(1_000);
+        let receipted = matches!(End::from(outcome.outcome), End::Delivered | End::Rejected);
+        if !receipted || self.rechecked >= allowed {
             return;
         }
-        let (Some(proof), Some(table)) = (&outcome.proof, &self.table) else { return };
+        if self.table.is_none() {
+            self.table = self.client.table();
+        }
+        let (Some(proof), Some(table)) = (&outcome.proof, &self.table) else {
+            self.recheck_impossible += 1;
+            return;
+        };
         match offline::verify(&proof.to_file(), table) {
             Ok(_) => self.rechecked += 1,
             // Another directory is in force meanwhile: it is taken for the next one.
@@ -345,8 +364,10 @@ impl Run<'_> {
 
     fn result(self) -> SourceResult {
         let status = self.client.status();
-        let sealing_us = waited_us(status.turns.sealing, self.before.turns.sealing);
-        let (ledger, before) = (status.ledger, self.before.ledger);
+        // A run that was stopped in its warm-up has measured nothing.
+        let warm = self.warm.as_ref().unwrap_or(&status);
+        let sealing_us = waited_us(status.turns.sealing, warm.turns.sealing);
+        let (ledger, before, warm) = (status.ledger, self.before.ledger, warm.ledger);
         let since = |now: u64, then: u64| now.saturating_sub(then);
         SourceResult {
             all: self.book.counts(),
@@ -363,10 +384,12 @@ impl Run<'_> {
             payload_bytes: self.payload_bytes,
             rechecked: self.rechecked,
             recheck_failures: self.recheck_failures,
+            recheck_impossible: self.recheck_impossible,
             invalid_receipts: since(ledger.invalid_receipts, before.invalid_receipts),
             receipts: since(ledger.receipts, before.receipts),
             attempts: since(ledger.attempts, before.attempts),
-            bundles: since(ledger.bundles, before.bundles),
+            attempts_measured: since(ledger.attempts, warm.attempts),
+            bundles_measured: since(ledger.bundles, warm.bundles),
             sealing_us,
             resends: since(ledger.resends, before.resends),
             faults: self.book.faults(),
