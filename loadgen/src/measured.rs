@@ -82,19 +82,19 @@ pub struct Asked {
     pub scenario: String,
     /// What it shows.
     pub about: String,
-    /// Sending endpoints; none when the network was given.
+    /// Sending endpoints.
     pub senders: usize,
-    /// Receiving endpoints.
+    /// Receiving endpoints; 0 when they are elsewhere.
     pub recipients: usize,
-    /// Links of the senders.
+    /// Links of the senders; 0, not known, when the network was given.
     pub sender_links: usize,
-    /// Links of the recipients.
+    /// The same of the recipients.
     pub recipient_links: usize,
-    /// Routers.
+    /// Routers; of a given network those that were named.
     pub routers: usize,
     /// Whether the network was started here.
     pub self_contained: bool,
-    /// Signing algorithms.
+    /// Signing algorithms; none, not known, when the network was given.
     pub algorithms: Vec<String>,
     /// `closed`, `steady` or `ramp`.
     pub shape: &'static str,
@@ -150,6 +150,8 @@ pub struct Outcomes {
 pub struct Fill {
     /// As the sender wrote it, from the end of the warm-up until the last outcome.
     pub sent: f64,
+    /// Entries that `sent` is the mean of, those sent again among them.
+    pub sent_entries: u64,
     /// As the last router handed it on, after splitting; none when it cannot be asked.
     pub forwarded: Option<f64>,
     /// Receipts in one frame as the recipient wrote it, over the same time; none when the sink is elsewhere.

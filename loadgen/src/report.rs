@@ -85,7 +85,7 @@ pub(crate) mod tests {
             latency_deviation_us: latencies.deviation(),
             service_us: latencies.summary(),
             one_way_us: Some(Summary { count: 10_000, p99: 2_000, ..Summary::default() }),
-            bundle_fill: Fill { sent: 12.5, forwarded: Some(11.0), receipts: Some(10.0) },
+            bundle_fill: Fill { sent: 12.5, sent_entries: 10_000, forwarded: Some(11.0), receipts: Some(10.0) },
             routers: vec![Router {
                 name: "de/router/a".to_owned(),
                 cpu_us_per_message: Some(4.2),

@@ -177,6 +177,7 @@ fn totals(clients: &[Arc<Client>]) -> Totals {
 fn result(tally: &Tally, clients: &[Arc<Client>], [before, warm]: [Totals; 2]) -> SinkResult {
     let totals = totals(clients);
     SinkResult {
+        endpoints: clients.iter().map(|client| client.status().attached.len()).sum(),
         unique: tally.seen.unique(),
         duplicates: tally.seen.duplicates(),
         strange: tally.strange,

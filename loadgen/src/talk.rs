@@ -142,6 +142,8 @@ pub struct Progress {
 /// What a source measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SourceResult {
+    /// Endpoints that sent.
+    pub endpoints: usize,
     /// Every message of the run, warm-up included.
     pub all: Counts,
     /// Those intended in the measured time.
@@ -195,6 +197,8 @@ pub struct SourceResult {
 /// What a sink saw.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SinkResult {
+    /// Endpoints that received.
+    pub endpoints: usize,
     /// Different messages of the run.
     pub unique: Fingerprint,
     /// Messages handed over more than once.

@@ -307,14 +307,18 @@ fn tables(page: &mut String, m: &Measured) -> std::fmt::Result {
     )?;
     page.push_str("</section><section class=\"pair\">");
     let asked = &m.asked;
+    let signatures = if asked.self_contained { asked.algorithms.join(", ") } else { "not known".to_owned() };
+    let on_links = |count: usize, links: usize| {
+        if asked.self_contained { format!("{count}, {links}") } else { format!("{count}, not known") }
+    };
     table(
         page,
         "Asked",
         &[
-            ("senders, on links", format!("{}, {}", asked.senders, asked.sender_links)),
-            ("recipients, on links", format!("{}, {}", asked.recipients, asked.recipient_links)),
+            ("senders, on links", on_links(asked.senders, asked.sender_links)),
+            ("recipients, on links", on_links(asked.recipients, asked.recipient_links)),
             ("routers", asked.routers.to_string()),
-            ("signatures", asked.algorithms.join(", ")),
+            ("signatures", signatures),
             ("payload, mean", shown_bytes(asked.payload_mean_bytes)),
             ("under way at most", shown_count(asked.in_flight as u64)),
             ("measured, after warm-up", format!("{} s, {} s", asked.duration_s, asked.warm_up_s)),
@@ -346,7 +350,7 @@ fn tables(page: &mut String, m: &Measured) -> std::fmt::Result {
 }
 
 fn routers(page: &mut String, m: &Measured) -> std::fmt::Result {
-    page.push_str("<section><h2>Routers</h2><table><tr><th>router</th><th class=\"n\">CPU a message</th><th class=\"n\">cores</th><th class=\"n\">checks a message</th><th class=\"n\">resident</th><th class=\"n\">peak</th><th class=\"n\">routes</th><th>busiest threads</th></tr>");
+    page.push_str("<section><h2>Routers</h2><div class=\"wide\"><table><tr><th>router</th><th class=\"n\">CPU a message</th><th class=\"n\">cores</th><th class=\"n\">checks a message</th><th class=\"n\">resident</th><th class=\"n\">peak</th><th class=\"n\">routes</th><th>busiest threads</th></tr>");
     let shown = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
     for router in &m.routers {
         let threads: Vec<_> = router
@@ -368,7 +372,7 @@ fn routers(page: &mut String, m: &Measured) -> std::fmt::Result {
             threads.join(", ")
         )?;
     }
-    page.push_str("</table></section>\n");
+    page.push_str("</table></div></section>\n");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::measured::{LinkBytes, Measured, float};
 use crate::units::{shown_bytes, shown_count, shown_us};
 
 /// What stands before everything else when the generator was the bottleneck.
-pub const NO_RESULTS: &str = "GENERATOR-BOUND: what follows are no results. The generator was the bottleneck; it says nothing about the network.";
+pub const NO_RESULTS: &str = "GENERATOR-BOUND: what follows are no results. The generator was the bottleneck; its numbers say nothing about the network.";
 
 /// The whole page.
 #[must_use]
@@ -99,7 +99,7 @@ fn write_page(page: &mut String, m: &Measured) -> std::fmt::Result {
     if let Some(storms) = &m.reconnects {
         writeln!(
             page,
-            "  storms     {} of {} links: {} came back, {} did not; all were back after {} ms at worst",
+            "  storms     {} times {} links left at once: {} came back, {} did not; all were back after {} ms at worst",
             storms.storms,
             storms.links,
             shown_count(storms.attached),

@@ -39,7 +39,7 @@ pub(super) fn up(stand: &Stand, scenario: &Scenario, self_contained: bool, gathe
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION"),
         began: gathered.began.to_string(),
-        asked: asked(scenario, stand, self_contained),
+        asked: asked(scenario, stand, self_contained, &gathered),
         rate,
         outcomes: Outcomes {
             counts: source.measured,
@@ -90,21 +90,23 @@ fn summary(recorded: &Recorded) -> Summary {
     merged(recorded).summary()
 }
 
-fn asked(scenario: &Scenario, stand: &Stand, self_contained: bool) -> Asked {
+fn asked(scenario: &Scenario, stand: &Stand, self_contained: bool, gathered: &Gathered) -> Asked {
     let (network, load) = (&scenario.network, &scenario.load);
+    // A given network is as it is, whatever the scenario says of one that is started here.
+    let started = |count: usize| if self_contained { count } else { 0 };
     let algorithm = |names: &Vec<kernpost_codecs::key::Algorithm>| {
         names.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join("+")
     };
     Asked {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
-        senders: network.senders,
-        recipients: network.recipients,
-        sender_links: network.sender_links,
-        recipient_links: network.recipient_links,
+        senders: gathered.source.endpoints,
+        recipients: gathered.sink.as_ref().map_or(0, |sink| sink.endpoints),
+        sender_links: started(network.sender_links),
+        recipient_links: started(network.recipient_links),
         routers: stand.routers.len(),
         self_contained,
-        algorithms: network.algorithms.iter().map(algorithm).collect(),
+        algorithms: network.algorithms.iter().filter(|_| self_contained).map(algorithm).collect(),
         shape: match load.shape {
             Shape::Closed => "closed",
             Shape::Steady(_) => "steady",
@@ -213,6 +215,7 @@ fn fill(source: &SourceResult, sink: Option<&SinkResult>, gathered: &Gathered) -
     });
     Fill {
         sent: ratio(source.attempts_measured, source.bundles_measured),
+        sent_entries: source.attempts_measured,
         forwarded,
         receipts: sink.map(|sink| ratio(sink.receipts, sink.receipt_frames)),
     }

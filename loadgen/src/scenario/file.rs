@@ -331,6 +331,8 @@ fn set<T>(slot: &mut T, given: Option<T>) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+    use kernpost_codecs::key::Algorithm;
+
     use super::*;
 
     fn wrong(text: &str) -> String {
@@ -410,6 +412,27 @@ mod tests {
     #[test]
     fn more_messages_than_can_be_accounted_for_are_refused() {
         assert!(wrong("[load]\nrate = '9000k/s'\nduration = '1h'\n").contains("lower load.rate"));
+    }
+
+    #[test]
+    fn a_storm_that_would_never_come_is_refused() {
+        let within = |every: &str| {
+            let load = "[load]\nduration = '10s'\nwarm_up = '2s'\n[faults]\n";
+            parse("lunch.toml", &format!("{load}reconnect = {{ links = 5, every = '{every}' }}\n"))
+        };
+        assert!(within("11s").is_ok());
+        let said = within("12s").expect_err("has to be refused").to_string();
+        assert!(said.contains("faults.reconnect.every: 12 s") && said.contains("load.duration"), "{said}");
+    }
+
+    #[test]
+    fn some_ready_scenario_mixes_all_signature_algorithms() {
+        let mixed = ready::READY.iter().map(|(name, text)| parse(name, text).unwrap().network.algorithms);
+        assert!(
+            mixed
+                .into_iter()
+                .any(|algorithms| algorithms.len() == 4 && algorithms.contains(&Algorithm::HYBRID.to_vec()))
+        );
     }
 
     #[test]

@@ -370,6 +370,7 @@ impl Run<'_> {
         let (ledger, before, warm) = (status.ledger, self.before.ledger, warm.ledger);
         let since = |now: u64, then: u64| now.saturating_sub(then);
         SourceResult {
+            endpoints: status.attached.len(),
             all: self.book.counts(),
             measured: self.measured,
             intended: self.intended_measured,

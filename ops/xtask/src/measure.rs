@@ -32,6 +32,7 @@ mod lookup_large;
 mod memory_links;
 mod priority;
 mod ratio;
+mod scenarios;
 mod simulate;
 mod throughput;
 mod wire_overhead;
@@ -39,7 +40,7 @@ mod wire_overhead;
 pub use fuzz_smoke::replay as replay_fuzz_corpora;
 
 /// Every measure, in the order `--list` shows.
-const ALL: [&Measure; 28] = [
+const ALL: [&Measure; 29] = [
     &demo::MEASURE,
     &explain::MEASURE,
     &lookup::MEASURE,
@@ -56,6 +57,7 @@ const ALL: [&Measure; 28] = [
     &throughput::LATENCY_HALF,
     &algorithms::MEASURE,
     &isolation::MEASURE,
+    &scenarios::MEASURE,
     &priority::MEASURE,
     &handshakes::MEASURE,
     &memory_links::MEASURE,
