@@ -17,3 +17,5 @@ mod order;
 mod pressure;
 #[path = "custody_core/retention.rs"]
 mod retention;
+#[path = "custody_core/stopped.rs"]
+mod stopped;

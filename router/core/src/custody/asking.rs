@@ -99,7 +99,8 @@ impl Custody {
         let (sender, message, leaf) = (step.sender.clone(), step.message, entry.leaf);
         let onward = Box::new(Onward { moves: vec![step.clone()], ..onward.clone() });
         if !self.is_ready() {
-            return self.pass_ask_on(origin, &onward);
+            // It may be held: a recipient that does not know it would make the sender believe that custody had lost it.
+            return self.settle(origin, Code::UNDECIDED_STORAGE, Detail::default());
         }
         let ticket = self.ticket(Question::Ask { origin, onward, sender: sender.clone(), message, leaf });
         self.outputs.push_back(CustodyOutput::Read(SpoolRead::Message { ticket, sender, message }));
