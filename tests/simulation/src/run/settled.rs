@@ -1,6 +1,6 @@
 //! When has everything settled, and what is left if it has not?
 
-use kernpost_codecs::MessageId;
+use kernpost_codecs::{EndpointId, MessageId};
 
 use super::{CITY, LAND, PORTAL, Simulation};
 use crate::network::Node;
@@ -42,9 +42,23 @@ impl Simulation {
             if over && !taken && !held {
                 self.may_be_lost(id)?;
                 self.facts.closes_undecided(id);
+            } else if !taken && self.receipt_is_gone(&sender, id) {
+                self.facts.closes_undecided(id);
             }
         }
         Ok(())
+    }
+
+    /// Its recipient took it, and the receipt went with the disk of the router that had custody. Asks find the recipient only where the route
+    /// still leads to it (CUSTODY, what is not guaranteed).
+    fn receipt_is_gone(&self, sender: &EndpointId, id: MessageId) -> bool {
+        let Some(at) = self.facts.in_custody.get(&id).copied() else { return false };
+        let waits = |router: &RouterNode| {
+            let totals = router.custody.custody.totals();
+            totals.messages > 0 || totals.receipts > 0
+        };
+        let taken = self.endpoints.iter().any(|node| node.disk.journal.contains_key(&(sender.clone(), id)));
+        taken && self.damaged_disks[at] && self.routers[at].as_ref().is_some_and(|router| !waits(router))
     }
 
     /// What a router signed for and nobody has ended by a receipt of it; unless a disk was damaged, and its sender was told, or
