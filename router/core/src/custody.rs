@@ -150,6 +150,8 @@ pub struct Custody {
     pending: VecDeque<(SpoolIntent, Then)>,
     /// What has to be kept and found no room; tried again every second. Bounded as `pending`.
     deferred: Vec<(SpoolIntent, Then)>,
+    /// A move to another queue found no room and was given up for something newer: judge again.
+    judge_again: bool,
     flights: Map<(Class, u64), Flight>,
     sequences: [u64; 3],
     timers: BTreeSet<(u64, Timer)>,
@@ -197,6 +199,7 @@ impl Custody {
             dirty: BTreeSet::new(),
             pending: VecDeque::new(),
             deferred: Vec::new(),
+            judge_again: false,
             flights: Map::default(),
             sequences: [0; 3],
             timers: BTreeSet::new(),

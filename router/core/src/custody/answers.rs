@@ -28,7 +28,19 @@ pub(super) enum Then {
 
 impl Custody {
     /// Makes something durable; `then` follows. The intent is kept until it is answered.
+    ///
+    /// What is said of one record is written in the order in which it was said: a head is written whole, and an older one written
+    /// later would have what has ended wait again.
     pub(super) fn intend(&mut self, intent: SpoolIntent, then: Then) {
+        if let Some(record) = intent.record() {
+            // A move that found no room: whatever comes now speaks of the record as it lies there, not moved.
+            let moves = self.deferred.len();
+            self.deferred.retain(|(held, then)| held.record() != Some(record) || !is_move(held, then));
+            self.judge_again |= self.deferred.len() < moves;
+            if self.deferred.iter().any(|(held, _)| held.record() == Some(record)) {
+                return self.deferred.push((intent, then));
+            }
+        }
         self.outputs.push_back(CustodyOutput::Intent(intent.clone()));
         self.pending.push_back((intent, then));
     }
@@ -42,7 +54,11 @@ impl Custody {
     /// There may be room now.
     pub(super) fn intend_again(&mut self) {
         for (intent, then) in std::mem::take(&mut self.deferred) {
-            self.intend(intent, then);
+            self.outputs.push_back(CustodyOutput::Intent(intent.clone()));
+            self.pending.push_back((intent, then));
+        }
+        if std::mem::take(&mut self.judge_again) {
+            self.judge_everything();
         }
     }
 
@@ -75,6 +91,11 @@ impl Custody {
             self.ledger.lose(totals.messages);
         }
         self.send_custody_receipts(receipts);
+    }
+
+    /// Whether something newer about the same record is on its way.
+    fn is_spoken_of(&self, intent: &SpoolIntent) -> bool {
+        self.pending.iter().any(|(held, _)| held.record() == intent.record())
     }
 
     /// A record waits in another queue, or again after its index was made anew: what was read of that queue may have been read
@@ -123,6 +144,10 @@ impl Custody {
                         self.settle(origin, Code::UNDECIDED_STORAGE, Detail::default());
                     }
                 }
+                (then, intent, SpoolFault::Full) if is_move(&intent, &then) && self.is_spoken_of(&intent) => {
+                    self.judge_again = true;
+                    self.timers.insert((self.now.after_ms(FULL_PAUSE_MS), Timer::Again));
+                }
                 (then, intent, SpoolFault::Full) => self.intend_later(intent, then),
                 // Custody stops: its books are read again at the next start.
                 (_, _, SpoolFault::Failed { .. }) => {}
@@ -132,6 +157,11 @@ impl Custody {
             self.stop(cause);
         }
     }
+}
+
+/// Whether it moves a record to another queue, and changes nothing else of it.
+fn is_move(intent: &SpoolIntent, then: &Then) -> bool {
+    matches!((intent, then), (SpoolIntent::Update { .. }, Then::Moved))
 }
 
 /// How long to wait before asking again for what there was no room for, ms.

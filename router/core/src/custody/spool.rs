@@ -182,6 +182,19 @@ pub enum SpoolIntent {
     },
 }
 
+impl SpoolIntent {
+    /// The record it speaks of.
+    pub fn record(&self) -> Option<RecordId> {
+        match self {
+            Self::Keep { record, .. }
+            | Self::Update { record, .. }
+            | Self::Forget { record, .. }
+            | Self::Quarantine { record, .. } => Some(*record),
+            Self::Audit { .. } => None,
+        }
+    }
+}
+
 /// Why a queue is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
