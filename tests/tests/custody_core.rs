@@ -9,6 +9,8 @@ mod bench;
 mod clock;
 #[path = "custody_core/damage.rs"]
 mod damage;
+#[path = "custody_core/full.rs"]
+mod full;
 #[path = "custody_core/large.rs"]
 mod large;
 #[path = "custody_core/order.rs"]

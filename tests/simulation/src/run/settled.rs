@@ -49,16 +49,16 @@ impl Simulation {
         Ok(())
     }
 
-    /// Its recipient took it, and the receipt went with the disk of the router that had custody. Asks find the recipient only where the route
-    /// still leads to it (CUSTODY, what is not guaranteed).
-    fn receipt_is_gone(&self, sender: &EndpointId, id: MessageId) -> bool {
-        let Some(at) = self.facts.in_custody.get(&id).copied() else { return false };
-        let waits = |router: &RouterNode| {
-            let totals = router.custody.custody.totals();
-            totals.messages > 0 || totals.receipts > 0
+    /// It ended, and the receipt went with the disk of the router that had custody: nothing waits there, and the message is on record. Asks
+    /// find its recipient only where the route still leads to it (CUSTODY, what is not guaranteed).
+    fn receipt_is_gone(&mut self, sender: &EndpointId, id: MessageId) -> bool {
+        let Some(at) = self.facts.in_custody.get(&id).copied().filter(|at| self.damaged_disks[*at]) else {
+            return false;
         };
-        let taken = self.endpoints.iter().any(|node| node.disk.journal.contains_key(&(sender.clone(), id)));
-        taken && self.damaged_disks[at] && self.routers[at].as_ref().is_some_and(|router| !waits(router))
+        self.routers[at].as_mut().is_some_and(|router| {
+            let totals = router.custody.custody.totals();
+            totals.messages == 0 && totals.receipts == 0 && router.custody.holds(sender, id)
+        })
     }
 
     /// What a router signed for and nobody has ended by a receipt of it; unless a disk was damaged, and its sender was told, or

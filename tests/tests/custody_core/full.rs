@@ -1,0 +1,44 @@
+//! What was said of a record while there was no room for it.
+
+use std::sync::Arc;
+
+use kernpost_codecs::Outcome;
+use kernpost_router_core::custody::spool::{EntryState, Kind};
+use kernpost_router_core::{EngineEvent, LinkId};
+use kernpost_tests::world::LEIPZIG;
+
+use super::bench::Bench;
+
+#[test]
+fn a_move_that_found_no_room_does_not_bring_back_what_has_ended_meanwhile() {
+    let mut bench = Bench::new();
+    let message = bench.message(LEIPZIG, |_| {});
+    bench.hand_over(std::slice::from_ref(&message));
+    assert_eq!(bench.settled(), [Ok(Outcome::Custody)]);
+    let record = bench.kept_of(Kind::Messages)[0];
+
+    // Somebody else is responsible now; that it waits for them cannot be written.
+    bench.disk.fill_at(Some(0));
+    let (city, land) = (bench.city.clone(), bench.land.clone());
+    bench.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![land.clone()]);
+    bench.table = bench.world.table(2);
+    let table = Arc::clone(&bench.table);
+    bench.event(EngineEvent::Table(table));
+    assert!(!bench.custody.is_idle(), "it is tried again");
+    bench.disk.fill_at(None);
+
+    // Those it waited for come, and those it is for.
+    bench.attach(&land, LinkId(10));
+    bench.attach(&city, LinkId(9));
+    let sent = bench.sent();
+    assert_eq!(Bench::ids(&sent), [message.id]);
+    bench.answer_with(&land, &sent[0], &[0], Outcome::Delivered);
+    bench.pass_ms(60_000);
+    let (head, _) = bench.record(record).unwrap();
+    assert!(matches!(head.entries[0].state, EntryState::Final { outcome: Outcome::Delivered, .. }), "{head:?}");
+    assert!(
+        bench.sent().iter().all(|onward| onward.moves[0].recipient == bench.portal),
+        "only the late receipt is sent"
+    );
+    assert!(bench.custody.ledger().balanced());
+}
