@@ -86,7 +86,7 @@ impl Facts {
         self.unordered.insert(case);
     }
 
-    /// The sender's process is gone, or a disk lost something: the order of cases of which something is open is not promised.
+    /// The sender's process is gone, a disk lost something, or a route moved: the order of cases of which something is open is not promised.
     pub fn open_cases_unordered(&mut self) {
         let open = |ids: &Vec<MessageId>| ids.iter().any(|id| !self.finished.contains_key(id));
         let cases = self.sent_in_case.iter().filter(|(_, ids)| open(ids)).map(|((case, _), _)| case.clone());

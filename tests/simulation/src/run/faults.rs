@@ -128,6 +128,10 @@ impl Simulation {
         if let Some((change, made)) = change {
             let times = self.changes.entry(change).or_insert(0);
             *times = if made { *times + 1 } else { times.saturating_sub(1) };
+            if change == Change::MoveRecipient {
+                // What is under way to the one may settle undecided, and go to the other behind what was sent later.
+                self.facts.open_cases_unordered();
+            }
             if made {
                 self.network.mishaps.note(match change {
                     Change::DropRoute => Mishap::RouteDropped,
