@@ -63,8 +63,8 @@ pub struct Config {
     pub handshakes: HandshakesSection,
     /// The admin interface.
     pub admin: AdminSection,
-    /// `[clock]`: who says whether the machine's clock can be trusted.
-    pub clock: ClockSynchronisation,
+    /// `[clock]`: who says whether the machine's clock can be trusted; `None`: see [`Config::clock`].
+    pub clock: Option<ClockSynchronisation>,
     /// Logging.
     pub log: LogSection,
     places: BTreeMap<String, Place>,
@@ -222,12 +222,11 @@ pub struct AdminSection {
 }
 
 /// `[clock]`: when is the machine's clock good enough to say that something has expired?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockSynchronisation {
-    /// While the kernel says that it is synchronised. The default, except with `router.dev`.
-    #[default]
+    /// While the kernel says that it is synchronised. The default, except with `router.dev` or `--dev`.
     Kernel,
-    /// Always: for machines whose clock something keeps that the kernel does not know of. The default with `router.dev`.
+    /// Always: for machines whose clock something keeps that the kernel does not know of. The default with `router.dev` or `--dev`.
     Assumed,
 }
 
@@ -251,6 +250,13 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// Who says whether the clock can be trusted: as configured, else the kernel, but for a development router.
+    #[must_use]
+    pub fn clock(&self) -> ClockSynchronisation {
+        let usual = if self.router.dev { ClockSynchronisation::Assumed } else { ClockSynchronisation::Kernel };
+        self.clock.unwrap_or(usual)
+    }
+
     /// Reads and parses `file`.
     ///
     /// # Errors

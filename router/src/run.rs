@@ -139,7 +139,7 @@ impl Router {
         let (phase, phases) = watch::channel(Phase::Running);
         let seats = workers + u16::from(custody.is_some());
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..seats).map(|_| channels::worker(&config)).unzip();
-        let mut clock_watch = ClockWatch::new(config.clock);
+        let mut clock_watch = ClockWatch::new(config.clock());
         // Before any thread begins: nothing may expire by a clock nobody has asked about.
         if let Some(event) = clock_watch.look(&observed) {
             for senders in &senders {

@@ -13,6 +13,8 @@ mod damage;
 mod full;
 #[path = "custody_core/large.rs"]
 mod large;
+#[path = "custody_core/moving.rs"]
+mod moving;
 #[path = "custody_core/order.rs"]
 mod order;
 #[path = "custody_core/pressure.rs"]

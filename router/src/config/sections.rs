@@ -63,7 +63,7 @@ pub(super) fn read_noting<'t>(file: &'t Path, text: &'t str) -> (Option<Config>,
     let state = router.as_ref().map_or(Path::new(""), |router| router.state.as_path());
     let admin = read_admin(&mut notes, section, file, state);
     let section = root.section(&mut notes, "clock");
-    let clock = read_clock(&mut notes, section, router.as_ref().is_some_and(|router| router.dev));
+    let clock = read_clock(&mut notes, section);
     let section = root.section(&mut notes, "log");
     let log = read_log(&mut notes, section);
     root.finish(&mut notes);
@@ -449,10 +449,9 @@ fn read_admin<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, file: &Path, 
 }
 
 /// Machines on which one develops have no NTP client more often than not, and what is tried out there should expire.
-fn read_clock<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, dev: bool) -> ClockSynchronisation {
-    let default = if dev { ClockSynchronisation::Assumed } else { ClockSynchronisation::Kernel };
-    let named = [("kernel", ClockSynchronisation::Kernel), ("assumed", ClockSynchronisation::Assumed)];
-    let clock = section.choice(notes, "synchronisation", default, &named);
+fn read_clock<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> Option<ClockSynchronisation> {
+    let named = [("kernel", Some(ClockSynchronisation::Kernel)), ("assumed", Some(ClockSynchronisation::Assumed))];
+    let clock = section.choice(notes, "synchronisation", None, &named);
     section.finish(notes);
     clock
 }

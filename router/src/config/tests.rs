@@ -210,7 +210,7 @@ fn the_windows_of_the_line_bind_before_the_send_window_on_every_profile() {
 
 #[test]
 fn a_development_router_assumes_its_clock_unless_told_otherwise() {
-    let clock = |text: String| parse(&text).unwrap().clock;
+    let clock = |text: String| parse(&text).unwrap().clock();
     let dev = || minimal().replace("[router]", "[router]\ndev = true");
     assert_eq!(clock(minimal()), ClockSynchronisation::Kernel);
     assert_eq!(clock(dev()), ClockSynchronisation::Assumed);

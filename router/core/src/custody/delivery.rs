@@ -224,8 +224,7 @@ impl Custody {
     /// Lets go of what is in memory and not under way.
     fn unload(&mut self, queue: &Queue) {
         let Some(state) = self.queues.get_mut(queue) else { return };
-        let busy = |loaded: &super::queues::Loaded| loaded.any(Step::Flying) || loaded.any(Step::Ending);
-        let idle = state.window.iter().filter(|record| self.loaded.get(record).is_some_and(|loaded| !busy(loaded)));
+        let idle = state.window.iter().filter(|record| self.loaded.get(record).is_some_and(|loaded| !loaded.is_busy()));
         let idle: Vec<RecordId> = idle.copied().collect();
         if idle.is_empty() {
             return;
@@ -323,6 +322,7 @@ impl Custody {
             self.timers.insert((self.now.after_ms(ms), Timer::Record(record)));
         }
         self.mark_dirty(queue);
+        self.judge_when_settled(record);
     }
 
     fn pause_ms(&self, failures: u32) -> u64 {

@@ -175,6 +175,7 @@ impl Custody {
             state.cursor = None;
             state.end = false;
         }
+        self.judge_when_settled(record);
         for (follower, _) in next {
             self.release(&queue, follower);
         }

@@ -302,6 +302,19 @@ impl Custody {
             let Some((_, loaded)) = self.load(stored) else { return };
             self.loaded.insert(record, loaded);
         }
+        self.judge_loaded(record);
+    }
+
+    /// What settled may have waited for another table's judgement.
+    pub(super) fn judge_when_settled(&mut self, record: RecordId) {
+        if self.loaded.get(&record).is_some_and(|loaded| loaded.to_be_judged && !loaded.is_busy()) {
+            self.judge_loaded(record);
+        }
+    }
+
+    fn judge_loaded(&mut self, record: RecordId) {
+        let Some(loaded) = self.loaded.get_mut(&record) else { return };
+        loaded.to_be_judged = loaded.is_busy();
         let Some(loaded) = self.loaded.get(&record) else { return };
         if loaded.head.kind == Kind::Messages {
             let signers = self.judge_signers(loaded);
@@ -323,7 +336,7 @@ impl Custody {
     /// Moves a record to the queue of those who are responsible now.
     fn move_if_elsewhere(&mut self, record: RecordId) {
         let Some(loaded) = self.loaded.get(&record) else { return };
-        if !loaded.head.waits() || loaded.any(Step::Flying) || loaded.any(Step::Ending) {
+        if !loaded.head.waits() || loaded.is_busy() {
             return;
         }
         let mut waits_for: Vec<EndpointId> = Vec::new();
@@ -364,7 +377,7 @@ impl Custody {
     pub(super) fn let_go_if_unqueued(&mut self, record: RecordId) -> bool {
         let Some(loaded) = self.loaded.get(&record) else { return false };
         let queued = self.queues.get(&loaded.head.queue).is_some_and(|state| state.window.contains(&record));
-        let idle = !queued && !loaded.any(Step::Ending) && !loaded.any(Step::Flying);
+        let idle = !queued && !loaded.is_busy();
         idle && self.loaded.remove(&record).is_some()
     }
 }

@@ -45,13 +45,20 @@ pub(super) struct Loaded {
     pub failures: u32,
     /// It may have been handed on before: found in the spool at the start, or an attempt was undecided.
     pub redelivered: bool,
+    /// Another table came while something of it was under way: it is judged when that has settled.
+    pub to_be_judged: bool,
 }
 
 impl Loaded {
     pub fn new(head: Head, part: Option<Arc<Part>>, redelivered: bool) -> Self {
         let step = |state: EntryState| if state == EntryState::Waiting { Step::Ready } else { Step::Done };
         let steps = head.entries.iter().map(|entry| step(entry.state)).collect();
-        Self { head, part, steps, failures: 0, redelivered }
+        Self { head, part, steps, failures: 0, redelivered, to_be_judged: false }
+    }
+
+    /// Whether something of it is under way, to a recipient or to the disk.
+    pub fn is_busy(&self) -> bool {
+        self.any(Step::Flying) || self.any(Step::Ending)
     }
 
     /// Bytes it holds in memory, about and at most: a payload in a file of its own is not there.
