@@ -252,8 +252,9 @@ impl Facts {
             return Ok(());
         };
         let otherwise = |id: &MessageId| self.finished.get(id).is_some_and(|outcome| !outcome.is_by_recipient());
-        // A copy of what one recipient had may reach another, out of its turn.
-        let copy = self.replayed.contains(&id);
+        // A copy of what one recipient had may reach another, out of its turn: copied by us, or sent again over another link while the first
+        // was held back.
+        let copy = self.replayed.contains(&id) || self.finished.contains_key(&id);
         let promised = !copy && !self.unordered.contains(case) && !sent.iter().any(otherwise);
         let last = self.seen_in_case.get(&(recipient.clone(), case.to_vec(), class)).copied();
         if promised && last.is_some_and(|last| place < last) {
