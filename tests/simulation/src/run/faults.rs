@@ -92,11 +92,11 @@ impl Simulation {
                 let writing = self.endpoints[index].is_writing();
                 self.network.mishaps.note(if writing { Mishap::EndpointDiedWriting } else { Mishap::EndpointDied });
                 if index == PORTAL {
-                    self.facts.open_cases_unordered();
                     let outbox = &self.endpoints[PORTAL].disk.outbox;
                     let written = |id: &MessageId| outbox.get(id).is_none_or(|kept| kept.outcome.is_some());
                     let forgotten = self.facts.outcomes_forgotten(written);
                     self.network.mishaps.add(Mishap::OutcomeForgotten, forgotten);
+                    self.facts.open_cases_unordered();
                 }
             }
         }
