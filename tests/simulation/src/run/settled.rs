@@ -38,7 +38,12 @@ impl Simulation {
             let first = if sent.to_city { CITY } else { LAND };
             let taken = self.endpoints[first].disk.journal.contains_key(&(sender.clone(), id));
             let mut routers = self.routers.iter_mut().map(Option::as_mut);
-            let held = routers.any(|router| router.is_none_or(|router| router.custody.holds(&sender, id)));
+            // One that has ended there answers an ask only at that router, and its sender may be attached elsewhere.
+            let waits = |router: &mut RouterNode| {
+                let totals = router.custody.custody.totals();
+                totals.messages + totals.receipts > 0 && router.custody.holds(&sender, id)
+            };
+            let held = routers.any(|router| router.is_none_or(waits));
             if over && !taken && !held {
                 self.may_be_lost(id)?;
                 self.facts.closes_undecided(id);
