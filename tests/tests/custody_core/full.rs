@@ -42,3 +42,22 @@ fn a_move_that_found_no_room_does_not_bring_back_what_has_ended_meanwhile() {
     );
     assert!(bench.custody.ledger().balanced());
 }
+
+#[test]
+fn a_move_that_found_no_room_is_given_up_when_the_route_comes_back() {
+    let mut bench = Bench::new();
+    let message = bench.message(LEIPZIG, |_| {});
+    bench.hand_over(std::slice::from_ref(&message));
+    let (city, land) = (bench.city.clone(), bench.land.clone());
+    bench.disk.fill_at(Some(0));
+    for (generation, responsible) in [(2, &land), (3, &city)] {
+        bench.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![responsible.clone()]);
+        bench.table = bench.world.table(generation);
+        let table = Arc::clone(&bench.table);
+        bench.event(EngineEvent::Table(table));
+    }
+    bench.disk.fill_at(None);
+    bench.pass_ms(60_000);
+    bench.attach(&city, LinkId(9));
+    assert_eq!(Bench::ids(&bench.sent()), [message.id]);
+}

@@ -4,7 +4,7 @@
 use kernpost_codecs::Code;
 use kernpost_codecs::settlement::Detail;
 
-use super::spool::{HeadEntry, Repeat, SpoolFault, SpoolIntent, Totals};
+use super::spool::{HeadEntry, RecordId, Repeat, SpoolFault, SpoolIntent, Totals};
 use super::{Custody, CustodyOutput, Timer};
 use crate::mutant::{self, Mutant};
 use crate::outbound::Origin;
@@ -34,15 +34,20 @@ impl Custody {
     pub(super) fn intend(&mut self, intent: SpoolIntent, then: Then) {
         if let Some(record) = intent.record() {
             // A move that found no room: whatever comes now speaks of the record as it lies there, not moved.
-            let moves = self.deferred.len();
-            self.deferred.retain(|(held, then)| held.record() != Some(record) || !is_move(held, then));
-            self.judge_again |= self.deferred.len() < moves;
+            self.judge_again |= self.give_up_move(record);
             if self.deferred.iter().any(|(held, _)| held.record() == Some(record)) {
                 return self.deferred.push((intent, then));
             }
         }
         self.outputs.push_back(CustodyOutput::Intent(intent.clone()));
         self.pending.push_back((intent, then));
+    }
+
+    /// A move of this record to another queue that found no room is not tried again. Whether there was one.
+    pub(super) fn give_up_move(&mut self, record: RecordId) -> bool {
+        let before = self.deferred.len();
+        self.deferred.retain(|(held, then)| held.record() != Some(record) || !is_move(held, then));
+        self.deferred.len() < before
     }
 
     /// The same again, once there may be room.

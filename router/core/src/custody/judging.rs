@@ -351,6 +351,8 @@ impl Custody {
         }
         let from = loaded.head.queue.clone();
         if waits_for.is_empty() || *waits_for == *from.waits_for {
+            // A table before this one may have wanted it elsewhere.
+            self.give_up_move(record);
             return;
         }
         let to = Queue { waits_for: waits_for.into(), class: from.class };
