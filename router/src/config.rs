@@ -250,7 +250,8 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Who says whether the clock can be trusted: as configured, else the kernel, but for a development router.
+    /// Who says whether the clock can be trusted: as configured, else the kernel, but for a development router: machines on which
+    /// one develops have no NTP client more often than not, and what is tried out there should expire.
     #[must_use]
     pub fn clock(&self) -> ClockSynchronisation {
         let usual = if self.router.dev { ClockSynchronisation::Assumed } else { ClockSynchronisation::Kernel };

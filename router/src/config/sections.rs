@@ -448,7 +448,6 @@ fn read_admin<'t>(notes: &mut Notes<'t>, mut section: Section<'t>, file: &Path, 
     }
 }
 
-/// Machines on which one develops have no NTP client more often than not, and what is tried out there should expire.
 fn read_clock<'t>(notes: &mut Notes<'t>, mut section: Section<'t>) -> Option<ClockSynchronisation> {
     let named = [("kernel", Some(ClockSynchronisation::Kernel)), ("assumed", Some(ClockSynchronisation::Assumed))];
     let clock = section.choice(notes, "synchronisation", None, &named);
