@@ -150,7 +150,7 @@ pub struct Custody {
     pending: VecDeque<(SpoolIntent, Then)>,
     /// What has to be kept and found no room; tried again every second. Bounded as `pending`.
     deferred: Vec<(SpoolIntent, Then)>,
-    /// A move to another queue found no room and was given up for something newer: judge again.
+    /// A move to another queue found no room: judge again when there may be.
     judge_again: bool,
     flights: Map<(Class, u64), Flight>,
     sequences: [u64; 3],

@@ -24,7 +24,6 @@ fn a_move_that_found_no_room_does_not_bring_back_what_has_ended_meanwhile() {
     bench.table = bench.world.table(2);
     let table = Arc::clone(&bench.table);
     bench.event(EngineEvent::Table(table));
-    assert!(!bench.custody.is_idle(), "it is tried again");
     bench.disk.fill_at(None);
 
     // Those it waited for come, and those it is for.
@@ -41,6 +40,24 @@ fn a_move_that_found_no_room_does_not_bring_back_what_has_ended_meanwhile() {
         "only the late receipt is sent"
     );
     assert!(bench.custody.ledger().balanced());
+}
+
+#[test]
+fn a_move_that_found_no_room_is_made_when_there_is_some() {
+    let mut bench = Bench::new();
+    let message = bench.message(LEIPZIG, |_| {});
+    bench.hand_over(std::slice::from_ref(&message));
+    let land = bench.land.clone();
+    bench.disk.fill_at(Some(0));
+    bench.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![land.clone()]);
+    bench.table = bench.world.table(2);
+    let table = Arc::clone(&bench.table);
+    bench.event(EngineEvent::Table(table));
+    bench.pass_ms(60_000);
+    bench.disk.fill_at(None);
+    bench.pass_ms(60_000);
+    bench.attach(&land, LinkId(10));
+    assert_eq!(Bench::ids(&bench.sent()), [message.id]);
 }
 
 #[test]

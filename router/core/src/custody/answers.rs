@@ -4,7 +4,7 @@
 use kernpost_codecs::Code;
 use kernpost_codecs::settlement::Detail;
 
-use super::spool::{HeadEntry, RecordId, Repeat, SpoolFault, SpoolIntent, Totals};
+use super::spool::{HeadEntry, Queue, RecordId, Repeat, SpoolFault, SpoolIntent, Totals};
 use super::{Custody, CustodyOutput, Timer};
 use crate::mutant::{self, Mutant};
 use crate::outbound::Origin;
@@ -18,8 +18,10 @@ pub(super) enum Then {
     Kept,
     /// Entries at these positions of a record have ended (`Update`).
     Ended(Vec<usize>),
-    /// A record moved to another queue, was forgotten or went aside; or an act is recorded.
+    /// A record waits in another queue (`Update`, and nothing else of it is changed).
     Moved,
+    /// Nothing: a record was forgotten or went aside, or an act is recorded.
+    Nothing,
     /// A record whose index was made again is in the books again.
     Found,
     /// A record that nobody can be told of is out of them.
@@ -32,28 +34,22 @@ impl Custody {
     /// What is said of one record is written in the order in which it was said: a head is written whole, and an older one written
     /// later would have what has ended wait again.
     pub(super) fn intend(&mut self, intent: SpoolIntent, then: Then) {
-        if let Some(record) = intent.record() {
-            // A move that found no room: whatever comes now speaks of the record as it lies there, not moved.
-            self.judge_again |= self.give_up_move(record);
-            if self.deferred.iter().any(|(held, _)| held.record() == Some(record)) {
-                return self.deferred.push((intent, then));
-            }
+        let record = intent.record();
+        if record.is_some() && self.deferred.iter().any(|(held, _)| held.record() == record) {
+            return self.deferred.push((intent, then));
         }
         self.outputs.push_back(CustodyOutput::Intent(intent.clone()));
         self.pending.push_back((intent, then));
     }
 
-    /// A move of this record to another queue that found no room is not tried again. Whether there was one.
-    pub(super) fn give_up_move(&mut self, record: RecordId) -> bool {
-        let before = self.deferred.len();
-        self.deferred.retain(|(held, then)| held.record() != Some(record) || !is_move(held, then));
-        self.deferred.len() < before
-    }
-
     /// The same again, once there may be room.
     fn intend_later(&mut self, intent: SpoolIntent, then: Then) {
-        self.timers.insert((self.now.after_ms(FULL_PAUSE_MS), Timer::Again));
+        self.look_again_for_room();
         self.deferred.push((intent, then));
+    }
+
+    fn look_again_for_room(&mut self) {
+        self.timers.insert((self.now.after_ms(FULL_PAUSE_MS), Timer::Again));
     }
 
     /// There may be room now.
@@ -62,8 +58,14 @@ impl Custody {
             self.outputs.push_back(CustodyOutput::Intent(intent.clone()));
             self.pending.push_back((intent, then));
         }
-        if std::mem::take(&mut self.judge_again) {
-            self.judge_everything();
+        if self.judge_again {
+            // A round is finished first: on a disk that stays full, none ever would be.
+            if self.is_judging() {
+                self.look_again_for_room();
+            } else {
+                self.judge_again = false;
+                self.judge_everything();
+            }
         }
     }
 
@@ -81,12 +83,17 @@ impl Custody {
                 }
                 (Then::Kept, SpoolIntent::Keep { record, head, body }) => self.on_kept(record, head, body),
                 (Then::Ended(positions), SpoolIntent::Update { record, .. }) => self.on_ended(record, &positions),
+                (Then::Moved, SpoolIntent::Update { record, head, .. }) => self.on_moved(record, &head.queue),
                 (Then::Found, intent) => {
-                    self.on_moved(&intent);
+                    if let SpoolIntent::Update { head, .. } = intent
+                        && head.waits()
+                    {
+                        self.read_anew(&head.queue);
+                    }
                     found = true;
                 }
                 (Then::Lost, _) => lost = true,
-                (_, intent) => self.on_moved(&intent),
+                _ => {}
             }
         }
         // After everything else of the same commit, because the totals are those of its end.
@@ -98,25 +105,25 @@ impl Custody {
         self.send_custody_receipts(receipts);
     }
 
-    /// Whether something newer about the same record is on its way.
-    fn is_spoken_of(&self, intent: &SpoolIntent) -> bool {
-        self.pending.iter().any(|(held, _)| held.record() == intent.record())
+    /// A record waits in another queue.
+    fn on_moved(&mut self, record: RecordId, queue: &Queue) {
+        // It was read again before it had moved: memory has it where it was.
+        if let Some(loaded) = self.loaded.get_mut(&record) {
+            loaded.to_be_judged = true;
+            self.judge_when_settled(record);
+        }
+        self.read_anew(queue);
     }
 
-    /// A record waits in another queue, or again after its index was made anew: what was read of that queue may have been read
-    /// before, so it is read again from the front.
-    fn on_moved(&mut self, intent: &SpoolIntent) {
-        let SpoolIntent::Update { head, .. } = intent else { return };
-        if !head.waits() {
-            return;
-        }
-        self.open_queue(&head.queue);
-        if let Some(state) = self.queues.get_mut(&head.queue) {
+    /// A record came into this queue that is older than what may have been read of it: it is read again from the front.
+    fn read_anew(&mut self, queue: &Queue) {
+        self.open_queue(queue);
+        if let Some(state) = self.queues.get_mut(queue) {
             state.cursor = None;
             state.end = false;
             state.missed |= state.reading;
         }
-        self.mark_dirty(&head.queue);
+        self.mark_dirty(queue);
     }
 
     /// The next intents are not durable, or nobody knows.
@@ -149,9 +156,12 @@ impl Custody {
                         self.settle(origin, Code::UNDECIDED_STORAGE, Detail::default());
                     }
                 }
-                (then, intent, SpoolFault::Full) if is_move(&intent, &then) && self.is_spoken_of(&intent) => {
+                // Where it waits follows from the table: said again later, it might contradict what was said in between. It lies
+                // where it lay, and is judged again.
+                (Then::Moved, SpoolIntent::Update { before, .. }, SpoolFault::Full) => {
                     self.judge_again = true;
-                    self.timers.insert((self.now.after_ms(FULL_PAUSE_MS), Timer::Again));
+                    self.look_again_for_room();
+                    self.read_anew(&before.queue);
                 }
                 (then, intent, SpoolFault::Full) => self.intend_later(intent, then),
                 // Custody stops: its books are read again at the next start.
@@ -162,11 +172,6 @@ impl Custody {
             self.stop(cause);
         }
     }
-}
-
-/// Whether it moves a record to another queue, and changes nothing else of it.
-fn is_move(intent: &SpoolIntent, then: &Then) -> bool {
-    matches!((intent, then), (SpoolIntent::Update { .. }, Then::Moved))
 }
 
 /// How long to wait before asking again for what there was no room for, ms.

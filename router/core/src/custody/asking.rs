@@ -90,7 +90,7 @@ impl Custody {
     }
 
     fn record_act(&mut self, entry: Bytes) {
-        self.intend(SpoolIntent::Audit { entry }, Then::Moved);
+        self.intend(SpoolIntent::Audit { entry }, Then::Nothing);
     }
 
     /// The spool is asked first; what it does not hold is passed on to the recipient.

@@ -168,7 +168,7 @@ impl Custody {
             let (before, mut head) = (loaded.head.place(), loaded.head.clone());
             head.entries.iter_mut().for_each(|entry| entry.state = EntryState::Sent(Code::NOTED));
             let intent = SpoolIntent::Update { record, before, head, body: None };
-            self.intend(intent, Then::Moved);
+            self.intend(intent, Then::Nothing);
         }
         if let Some(state) = self.queues.get_mut(queue) {
             state.flying += open as u64;

@@ -103,7 +103,7 @@ impl Custody {
             Kind::Receipts => Vec::new(),
         };
         let intent = SpoolIntent::Forget { record: stored.record, before: head.place(), messages };
-        self.intend(intent, Then::Moved);
+        self.intend(intent, Then::Nothing);
     }
 }
 

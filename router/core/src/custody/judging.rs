@@ -219,11 +219,7 @@ impl Custody {
     /// Whether a record is on its way out of the state in which it cannot be read.
     fn is_mended(&self, record: RecordId) -> bool {
         let mut intents = self.pending.iter().chain(&self.deferred);
-        intents.any(|(intent, then)| {
-            matches!(then, Then::Found | Then::Lost)
-                && matches!(intent, SpoolIntent::Update { record: held, .. } | SpoolIntent::Quarantine { record: held, .. }
-                    if *held == record)
-        })
+        intents.any(|(intent, then)| matches!(then, Then::Found | Then::Lost) && intent.record() == Some(record))
     }
 
     /// The record cannot be read, but whom to tell is known: they get receipts *damaged* and send again.
@@ -251,7 +247,7 @@ impl Custody {
         }
         let intent =
             SpoolIntent::Quarantine { record, reason: "its body does not read back as it was written".to_owned() };
-        self.intend(intent, Then::Moved);
+        self.intend(intent, Then::Nothing);
     }
 
     fn on_unreadable(&mut self, record: RecordId) {
@@ -266,6 +262,11 @@ impl Custody {
         self.judging.queues = self.queues.names().into();
         self.judging.after = None;
         self.judge_on();
+    }
+
+    /// Whether a round is not over.
+    pub(super) fn is_judging(&self) -> bool {
+        !self.judging.queues.is_empty()
     }
 
     fn judge_on(&mut self) {
@@ -351,8 +352,6 @@ impl Custody {
         }
         let from = loaded.head.queue.clone();
         if waits_for.is_empty() || *waits_for == *from.waits_for {
-            // A table before this one may have wanted it elsewhere.
-            self.give_up_move(record);
             return;
         }
         let to = Queue { waits_for: waits_for.into(), class: from.class };
