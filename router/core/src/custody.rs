@@ -145,7 +145,7 @@ pub struct Custody {
     /// Queues that wait for room in memory.
     starved: BTreeSet<Queue>,
     /// Queues to look at before this turn ends.
-    dirty: BTreeSet<(Class, Queue)>,
+    dirty: BTreeSet<Queue>,
     /// What the spool has not answered yet, in order, and what follows. Bounded by the workers' credit and the windows.
     pending: VecDeque<(SpoolIntent, Then)>,
     /// What has to be kept and found no room; tried again every second. Bounded as `pending`.
@@ -359,8 +359,8 @@ impl Custody {
             while !self.dirty.is_empty() {
                 // Urgent ones first, then by the oldest that each has in memory.
                 let mut turn: Vec<_> = std::mem::take(&mut self.dirty).into_iter().collect();
-                turn.sort_by_key(|(class, queue)| (*class, self.queues.oldest(queue)));
-                for (_, queue) in turn {
+                turn.sort_by_cached_key(|queue| (queue.class, self.queues.oldest(queue)));
+                for queue in turn {
                     self.pump(&queue);
                 }
             }
@@ -438,7 +438,7 @@ impl Custody {
     }
 
     fn mark_dirty(&mut self, queue: &Queue) {
-        self.dirty.insert((queue.class, queue.clone()));
+        self.dirty.insert(queue.clone());
     }
 
     /// Makes a queue if there is none, and tells the workers that whoever it is for has something waiting.

@@ -84,7 +84,11 @@ impl Custody {
     }
 
     fn keep_record(&mut self, onward: &Onward, queue: &Queue, moves: &[&Move], body: Bytes) {
-        let entries = moves.iter().filter_map(|step| head_entry(&onward.part, step)).collect();
+        let entries = moves.iter().filter_map(|step| {
+            let entry = onward.part.entries().get(step.position)?;
+            Some(head_entry(entry, step.sender.clone(), &MessageRef::parse(&entry.statement).ok()?))
+        });
+        let entries = entries.collect();
         let origins = moves.iter().filter_map(|step| onward.origin(step.position)).collect();
         let taken = self.now.wall;
         let mut head = Head { kind: Kind::Messages, queue: queue.clone(), taken, due: taken, entries };
@@ -299,23 +303,33 @@ fn waits_for(table: &Table, part: &Part, step: &Move) -> Option<Vec<EndpointId>>
     endpoints_of(table, &message).filter(|_| message.custody_allowed)
 }
 
-fn head_entry(part: &Part, step: &Move) -> Option<HeadEntry> {
-    let entry = part.entries().get(step.position)?;
-    let message = MessageRef::parse(&entry.statement).ok()?;
-    Some(HeadEntry {
+/// Everybody whom any of these messages waits for, each once.
+pub(super) fn endpoints_of_all<'m>(table: &Table, messages: impl Iterator<Item = MessageRef<'m>>) -> Vec<EndpointId> {
+    let mut all: Vec<EndpointId> = Vec::new();
+    for endpoint in messages.flat_map(|message| endpoints_of(table, &message).unwrap_or_default()) {
+        if !all.contains(&endpoint) {
+            all.push(endpoint);
+        }
+    }
+    all
+}
+
+/// What is known of a message that waits, without its record's body.
+pub(super) fn head_entry(entry: &Entry, sender: EndpointId, message: &MessageRef<'_>) -> HeadEntry {
+    HeadEntry {
         index: entry.index,
-        sender: step.sender.clone(),
+        sender,
         message: message.id,
         leaf: entry.leaf,
         expires: message.expires(),
         case: message.case.map(Arc::from),
-        cost: held_cost(entry, &message),
+        cost: held_cost(entry, message),
         state: EntryState::Waiting,
-    })
+    }
 }
 
 /// What an entry occupies, a payload in a file of its own included.
-pub(super) fn held_cost(entry: &Entry, message: &MessageRef<'_>) -> u64 {
+fn held_cost(entry: &Entry, message: &MessageRef<'_>) -> u64 {
     entry.credit() + if entry.hop.detached { message.payload_len } else { 0 }
 }
 

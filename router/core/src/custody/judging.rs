@@ -15,7 +15,7 @@ use kernpost_routing_table::KeyOwner;
 
 use super::answers::Then;
 use super::ending::LATE_MS;
-use super::intake::{endpoints_of, held_cost};
+use super::intake::{endpoints_of_all, head_entry};
 use super::queues::{Loaded, Step};
 use super::spool::{EntryState, Head, HeadEntry, Kind, Purpose, Queue, RecordId, SpoolIntent, SpoolRead, Stored};
 use super::{Custody, CustodyAlarm, CustodyOutput};
@@ -156,31 +156,21 @@ impl Custody {
     /// of the others had ended is not known any more; they are delivered again, and their recipient answers with the earlier
     /// outcome.
     fn head_of_messages(&mut self, part: &Part) -> Option<(Head, bool)> {
-        let (mut entries, mut waits_for, mut class, mut holds) = (Vec::new(), Vec::new(), None, true);
+        let (mut entries, mut waiting, mut class, mut holds) = (Vec::new(), Vec::new(), None, true);
         for entry in part.entries() {
             let message = MessageRef::parse(&entry.statement).ok()?;
             class.get_or_insert(message.class);
-            let erased = !entry.hop.detached && entry.payload.is_empty() && message.payload_len > 0;
-            if !erased {
+            let mut held = head_entry(entry, message.sender.parse().ok()?, &message);
+            if !entry.hop.detached && entry.payload.is_empty() && message.payload_len > 0 {
+                held.state = EntryState::Sent(Code::UNDECIDED_STORAGE);
+            } else {
                 self.stats.digest_checks += 1;
                 holds &= payload_holds(entry, &message);
-                for endpoint in endpoints_of(&self.table, &message).unwrap_or_default() {
-                    if !waits_for.contains(&endpoint) {
-                        waits_for.push(endpoint);
-                    }
-                }
+                waiting.push(message);
             }
-            entries.push(HeadEntry {
-                index: entry.index,
-                sender: message.sender.parse().ok()?,
-                message: message.id,
-                leaf: entry.leaf,
-                expires: message.expires(),
-                case: message.case.map(Arc::from),
-                cost: held_cost(entry, &message),
-                state: if erased { EntryState::Sent(Code::UNDECIDED_STORAGE) } else { EntryState::Waiting },
-            });
+            entries.push(held);
         }
+        let mut waits_for = endpoints_of_all(&self.table, waiting.into_iter());
         if waits_for.is_empty() {
             // Nobody may have it any more: its sender is told so, when it is there.
             waits_for.extend(entries.first().map(|entry: &HeadEntry| entry.sender.clone()));
@@ -340,16 +330,9 @@ impl Custody {
         if !loaded.head.waits() || loaded.is_busy() {
             return;
         }
-        let mut waits_for: Vec<EndpointId> = Vec::new();
-        for (position, held) in loaded.head.entries.iter().enumerate() {
-            let Some(entry) = loaded.entry(position) else { continue };
-            let message = MessageRef::parse(&entry.statement).ok().filter(|_| held.state == EntryState::Waiting);
-            for endpoint in message.and_then(|message| endpoints_of(&self.table, &message)).unwrap_or_default() {
-                if !waits_for.contains(&endpoint) {
-                    waits_for.push(endpoint);
-                }
-            }
-        }
+        let waiting = loaded.head.entries.iter().enumerate().filter(|(_, held)| held.state == EntryState::Waiting);
+        let messages = waiting.filter_map(|(position, _)| MessageRef::parse(&loaded.entry(position)?.statement).ok());
+        let waits_for = endpoints_of_all(&self.table, messages);
         let from = loaded.head.queue.clone();
         if waits_for.is_empty() || *waits_for == *from.waits_for {
             return;
