@@ -17,7 +17,7 @@ use kernpost_router_core::{
 use kernpost_routing_table::Table;
 use kernpost_spool::memory_store::{MemoryStore, SimDisk};
 use kernpost_spool::{MasterKey, MasterKeys, Space, Spool};
-use kernpost_tests::world::{Saxony, World, copy_of, link_identity};
+use kernpost_tests::world::{LEIPZIG, Saxony, World, copy_of, link_identity};
 
 pub const DAY_MS: u64 = 86_400_000;
 /// The upstream link of everything that is handed over.
@@ -43,6 +43,7 @@ pub struct Bench {
     config: CustodyConfig,
     spool: Option<Spool<MemoryStore>>,
     at_ms: u64,
+    tables: u64,
     messages: u64,
     sequence: u64,
     number: u64,
@@ -77,6 +78,7 @@ impl Bench {
             config: custody_config,
             spool: None,
             at_ms: 0,
+            tables: 1,
             messages: 0,
             sequence: 0,
             number: 0,
@@ -223,6 +225,22 @@ impl Bench {
     pub fn hand_over(&mut self, messages: &[Message]) {
         let onward = self.part(messages, &HopHeader::default());
         self.cross(Crossing::Entries(onward));
+    }
+
+    /// A message for Leipzig is handed over.
+    pub fn hand_over_one(&mut self) -> Message {
+        let message = self.message(LEIPZIG, |_| {});
+        self.hand_over(std::slice::from_ref(&message));
+        message
+    }
+
+    /// From now on this endpoint alone is responsible for everything.
+    pub fn lead_routes_to(&mut self, endpoint: &EndpointId) {
+        self.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![endpoint.clone()]);
+        self.tables += 1;
+        self.table = self.world.table(self.tables);
+        let table = Arc::clone(&self.table);
+        self.event(EngineEvent::Table(table));
     }
 
     /// Asks for a message; the answer is in what settles next.

@@ -41,8 +41,7 @@ fn an_unsynchronised_clock_holds_up_no_delivery() {
 #[test]
 fn a_key_is_not_past_its_time_for_good_by_an_unsynchronised_clock() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    bench.hand_over_one();
     let portal = bench.portal.clone();
     let until = bench.world.now.plus_ms(DAY_MS);
     let key = &mut bench.world.entry(&portal).keys[0];
@@ -63,8 +62,7 @@ fn a_key_is_not_past_its_time_for_good_by_an_unsynchronised_clock() {
 #[test]
 fn nothing_is_forgotten_by_an_unsynchronised_clock() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    let message = bench.hand_over_one();
     let city = bench.city.clone();
     bench.attach(&city, CITY);
     let sent = bench.sent();

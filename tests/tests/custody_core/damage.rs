@@ -55,8 +55,7 @@ fn a_record_of_which_one_message_had_ended_is_restored_and_the_other_is_delivere
 #[test]
 fn a_record_whose_messages_have_all_ended_raises_no_alarm_that_nobody_can_be_told_and_asks_go_to_the_recipient() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    let message = bench.hand_over_one();
     let city = bench.city.clone();
     bench.attach(&city, CITY);
     let sent = bench.sent();
@@ -77,8 +76,7 @@ fn a_record_whose_messages_have_all_ended_raises_no_alarm_that_nobody_can_be_tol
 #[test]
 fn a_record_of_receipts_is_restored_and_they_are_sent_again() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    let message = bench.hand_over_one();
     let (city, portal) = (bench.city.clone(), bench.portal.clone());
     bench.attach(&city, CITY);
     let sent = bench.sent();
@@ -99,8 +97,7 @@ fn a_record_of_receipts_is_restored_and_they_are_sent_again() {
 #[test]
 fn a_restored_record_with_nobody_responsible_any_more_goes_back_to_its_sender() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    bench.hand_over_one();
     let record = bench.kept_of(Kind::Messages)[0];
     bench.world.zone.routes.clear();
     bench.table = bench.world.table(2);

@@ -1,29 +1,22 @@
 //! What was said of a record while there was no room for it.
 
-use std::sync::Arc;
-
 use kernpost_codecs::Outcome;
+use kernpost_router_core::LinkId;
 use kernpost_router_core::custody::spool::{EntryState, Kind};
-use kernpost_router_core::{EngineEvent, LinkId};
-use kernpost_tests::world::LEIPZIG;
 
 use super::bench::Bench;
 
 #[test]
 fn a_move_that_found_no_room_does_not_bring_back_what_has_ended_meanwhile() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    let message = bench.hand_over_one();
     assert_eq!(bench.settled(), [Ok(Outcome::Custody)]);
     let record = bench.kept_of(Kind::Messages)[0];
 
     // Somebody else is responsible now; that it waits for them cannot be written.
     bench.disk.fill_at(Some(0));
     let (city, land) = (bench.city.clone(), bench.land.clone());
-    bench.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![land.clone()]);
-    bench.table = bench.world.table(2);
-    let table = Arc::clone(&bench.table);
-    bench.event(EngineEvent::Table(table));
+    bench.lead_routes_to(&land);
     bench.disk.fill_at(None);
 
     // Those it waited for come, and those it is for.
@@ -45,14 +38,10 @@ fn a_move_that_found_no_room_does_not_bring_back_what_has_ended_meanwhile() {
 #[test]
 fn a_move_that_found_no_room_is_made_when_there_is_some() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    let message = bench.hand_over_one();
     let land = bench.land.clone();
     bench.disk.fill_at(Some(0));
-    bench.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![land.clone()]);
-    bench.table = bench.world.table(2);
-    let table = Arc::clone(&bench.table);
-    bench.event(EngineEvent::Table(table));
+    bench.lead_routes_to(&land);
     bench.pass_ms(60_000);
     bench.disk.fill_at(None);
     bench.pass_ms(60_000);
@@ -63,16 +52,11 @@ fn a_move_that_found_no_room_is_made_when_there_is_some() {
 #[test]
 fn a_move_that_found_no_room_is_given_up_when_the_route_comes_back() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    let message = bench.hand_over_one();
     let (city, land) = (bench.city.clone(), bench.land.clone());
     bench.disk.fill_at(Some(0));
-    for (generation, responsible) in [(2, &land), (3, &city)] {
-        bench.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![responsible.clone()]);
-        bench.table = bench.world.table(generation);
-        let table = Arc::clone(&bench.table);
-        bench.event(EngineEvent::Table(table));
-    }
+    bench.lead_routes_to(&land);
+    bench.lead_routes_to(&city);
     bench.disk.fill_at(None);
     bench.pass_ms(60_000);
     bench.attach(&city, LinkId(9));

@@ -3,7 +3,6 @@
 use kernpost_codecs::{Code, Outcome};
 use kernpost_router_core::LinkId;
 use kernpost_router_core::custody::spool::Kind;
-use kernpost_tests::world::LEIPZIG;
 
 use super::bench::{Bench, DAY_MS, PAYLOAD};
 
@@ -12,8 +11,7 @@ const CITY: LinkId = LinkId(9);
 #[test]
 fn the_payload_goes_with_the_end_and_the_answer_stays_for_730_days() {
     let mut bench = Bench::new();
-    let message = bench.message(LEIPZIG, |_| {});
-    bench.hand_over(std::slice::from_ref(&message));
+    let message = bench.hand_over_one();
     assert_eq!(bench.settled(), [Ok(Outcome::Custody)]);
     let record = bench.kept_of(Kind::Messages)[0];
     assert_eq!(bench.record(record).unwrap().1.entries()[0].payload, PAYLOAD);
