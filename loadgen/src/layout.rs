@@ -216,7 +216,7 @@ fn generated(scenario: &Scenario) -> Result<(Vec<RoutePlan>, Vec<RouteKey>)> {
             rule: route.rule,
             service: route.scope.service,
             jurisdiction: route.scope.jurisdiction,
-            endpoint: route.endpoints.into_iter().next().context("every generated route names an endpoint")?,
+            endpoint: route.endpoints.first().cloned().context("every generated route names an endpoint")?,
             assurance: None,
         })
     });

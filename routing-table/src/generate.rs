@@ -372,7 +372,7 @@ fn route(number: usize, scope: Scope, endpoint: EndpointId) -> RouteEntry {
         scope,
         valid_from: UnixMs(0),
         valid_until: None,
-        endpoints: vec![endpoint],
+        endpoints: [endpoint].into(),
         min_assurance: None,
         encryption_required: false,
     }

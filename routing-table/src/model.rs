@@ -3,6 +3,8 @@
 //! Meaning and limits are normative in `DIRECTORY.md`. Nothing here is checked beyond what the types carry: a
 //! [`ZoneSnapshot`] may be wrong in a hundred ways until [`crate::Directory::verify`] has seen it.
 
+use std::sync::Arc;
+
 use kernpost_codecs::key::{Algorithm, KeyId, PublicKey};
 use kernpost_codecs::statement::Assurance;
 use kernpost_codecs::{
@@ -198,8 +200,8 @@ pub struct RouteEntry {
     pub valid_from: UnixMs,
     /// No longer in force from this instant on; `None`: no end.
     pub valid_until: Option<UnixMs>,
-    /// Who is responsible, the preferred first.
-    pub endpoints: Vec<EndpointId>,
+    /// Who is responsible, the preferred first. Routes of one snapshot with the same list share it.
+    pub endpoints: Arc<[EndpointId]>,
     /// Messages must assert at least this.
     pub min_assurance: Option<Assurance>,
     /// Messages must be encrypted for the recipient.

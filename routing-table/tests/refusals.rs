@@ -4,10 +4,12 @@
 #[path = "support/fixture.rs"]
 mod fixture;
 
+use std::sync::Arc;
+
 use fixture::*;
 use kernpost_codecs::UnixMs;
 use kernpost_codecs::key::Algorithm;
-use kernpost_routing_table::model::{Acceptance, Maintainers};
+use kernpost_routing_table::model::{Acceptance, Maintainers, RouteEntry};
 use kernpost_routing_table::{SerialFloor, check_zone, snapshot};
 
 /// "de" with an endpoint and a catch-all, and "sn" for everything in Land 14 with an endpoint and a route.
@@ -20,6 +22,10 @@ fn good() -> World {
     world.zones[sn].endpoints.push(endpoint("sn/leipzig"));
     world.zones[sn].routes.push(route("leipzig", "99050", "14713", &["sn/leipzig"]));
     world
+}
+
+fn also_lead_to(route: &mut RouteEntry, endpoint: &str) {
+    route.endpoints = route.endpoints.iter().cloned().chain([endpoint.parse().unwrap()]).collect();
 }
 
 /// The world after one change is refused, and the errors contain each of `expected`.
@@ -69,7 +75,7 @@ fn an_overlap_hidden_behind_a_short_rule_is_found() {
 #[test]
 fn an_unknown_endpoint() {
     refused(
-        |world| world.zones[1].routes[0].endpoints.push("sn/dresden".parse().unwrap()),
+        |world| also_lead_to(&mut world.zones[1].routes[0], "sn/dresden"),
         &["zone sn, route leipzig: endpoint sn/dresden is not in the directory; add it"],
     );
 }
@@ -269,7 +275,7 @@ fn ids_keys_and_identities() {
 fn routes_that_are_wrong_in_themselves() {
     refused(|world| world.zones[1].routes[0].rule = "a b".into(), &["visible ASCII"]);
     refused(|world| world.zones[0].routes.push(route("all", "99051", "*", &["de/bund"])), &["has this name"]);
-    refused(|world| world.zones[1].routes[0].endpoints.clear(), &["names no endpoint"]);
+    refused(|world| world.zones[1].routes[0].endpoints = Arc::default(), &["names no endpoint"]);
     refused(
         |world| {
             world.zones[1].routes[0].valid_from = UnixMs(9);
@@ -277,7 +283,7 @@ fn routes_that_are_wrong_in_themselves() {
         },
         &["ends before it begins"],
     );
-    let twice = |world: &mut World| world.zones[1].routes[0].endpoints.push("sn/leipzig".parse().unwrap());
+    let twice = |world: &mut World| also_lead_to(&mut world.zones[1].routes[0], "sn/leipzig");
     refused(twice, &["names endpoint sn/leipzig twice"]);
 }
 
@@ -307,7 +313,7 @@ fn successions_that_cannot_be() {
 #[test]
 fn all_errors_come_at_once_and_a_zone_can_be_checked_alone() {
     let mut world = good();
-    world.zones[1].routes[0].endpoints.push("sn/dresden".parse().unwrap());
+    also_lead_to(&mut world.zones[1].routes[0], "sn/dresden");
     world.zones[1].endpoints[0].keys.clear();
     world.zones[0].routes.push(route("far", "99050", "14713", &["de/nobody"]));
     world.zones[0].delegations[0].maintainers = Maintainers { keys: Vec::new(), threshold: 2 };

@@ -87,9 +87,8 @@ fn routes(options: &Options, names: &[String]) -> Result<Vec<RouteEntry>> {
     for (number, route) in routes.iter_mut().enumerate() {
         // Names are unique in a zone, and here all are in one.
         route.rule = format!("r{number}");
-        for id in &mut route.endpoints {
-            *id = ours.get(id).context("a route to an endpoint that is not there")?.clone();
-        }
+        let own = |id| ours.get(id).cloned().context("a route to an endpoint that is not there");
+        route.endpoints = route.endpoints.iter().map(own).collect::<Result<_>>()?;
     }
     Ok(routes)
 }

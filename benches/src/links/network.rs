@@ -85,7 +85,7 @@ impl Network {
                 scope: Scope::EVERYTHING,
                 valid_from: UnixMs(wall().0 - DAY_MS),
                 valid_until: None,
-                endpoints: vec![AUTHORITY.parse()?],
+                endpoints: [AUTHORITY.parse()?].into(),
                 min_assurance: None,
                 encryption_required: false,
             });

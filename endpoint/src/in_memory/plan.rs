@@ -226,7 +226,7 @@ impl Plan {
             scope,
             valid_from,
             valid_until: None,
-            endpoints,
+            endpoints: endpoints.into(),
             min_assurance: None,
             encryption_required: false,
         });

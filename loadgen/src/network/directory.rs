@@ -213,7 +213,7 @@ fn route_entry(route: &RoutePlan, validity: Validity) -> RouteEntry {
         scope: Scope { service: route.service, jurisdiction: route.jurisdiction },
         valid_from: validity.from,
         valid_until: None,
-        endpoints: vec![route.endpoint.clone()],
+        endpoints: [route.endpoint.clone()].into(),
         min_assurance: route.assurance,
         encryption_required: false,
     }

@@ -244,7 +244,7 @@ fn every_error_of_the_directory_is_a_problem_of_its_own() {
     let mut site = Site::new();
     let mut twin = site.directory.zone.routes[0].clone();
     twin.rule = "twin".to_owned();
-    twin.endpoints = vec!["kern/nobody".parse().unwrap()];
+    twin.endpoints = ["kern/nobody".parse().unwrap()].into();
     site.directory.zone.routes.push(twin);
     site.directory.write_signed_by(1);
     let problems = site.problems(true, Intent::Check);

@@ -50,7 +50,7 @@ impl TestDirectory {
             scope: Scope { service: "99050".parse().unwrap(), jurisdiction: "14713".parse().unwrap() },
             valid_from: UnixMs(now.0 - DAY),
             valid_until: Some(UnixMs(now.0 + DAY)),
-            endpoints: vec!["kern/amt".parse().unwrap()],
+            endpoints: ["kern/amt".parse().unwrap()].into(),
             min_assurance: None,
             encryption_required: false,
         });

@@ -58,7 +58,7 @@ impl Network {
             scope: Scope::EVERYTHING,
             valid_from: UnixMs(wall().0 - DAY),
             valid_until: None,
-            endpoints: vec!["kern/amt".parse().unwrap()],
+            endpoints: ["kern/amt".parse().unwrap()].into(),
             min_assurance: None,
             encryption_required: false,
         });

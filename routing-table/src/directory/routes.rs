@@ -117,7 +117,7 @@ fn check_route(zone: &Zone<'_>, route: &RouteEntry, findings: &mut Findings) {
 
 fn check_endpoints(zone: &Zone<'_>, route: &RouteEntry, known: &Known<'_>, findings: &mut Findings) {
     let own = zone.snapshot.zone.as_str();
-    for endpoint in &route.endpoints {
+    for endpoint in route.endpoints.iter() {
         let fault = if !known.endpoints.contains(endpoint.as_str()) {
             DirectoryFault::UnknownEndpoint { endpoint: endpoint.to_string() }
         } else if endpoint.zone() != own && !accepted(own, route, endpoint.as_str(), known) {

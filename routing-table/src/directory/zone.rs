@@ -63,7 +63,7 @@ fn named(snapshot: &ZoneSnapshot) -> Box<[EndpointId]> {
     let mut seen = HashSet::new();
     // Routes of one endpoint often follow each other and decoded ids are shared: most are known by their address.
     let mut last = "";
-    for endpoint in snapshot.routes.iter().flat_map(|route| &route.endpoints) {
+    for endpoint in snapshot.routes.iter().flat_map(|route| route.endpoints.iter()) {
         if !std::ptr::eq(last, endpoint.as_str()) {
             seen.insert(endpoint);
         }

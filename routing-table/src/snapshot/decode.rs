@@ -5,8 +5,9 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use kernpost_codecs::cbor::{CborError, Reader};
 use kernpost_codecs::key::{Algorithm, PublicKey};
 use kernpost_codecs::statement::Assurance;
@@ -65,8 +66,8 @@ fn snapshot(input: &mut Reader<'_>) -> Decoded<ZoneSnapshot> {
             7 => routers = entries(input, "router", router)?,
             8 => endpoints = entries(input, "endpoint", endpoint)?,
             9 => {
-                let mut known = HashMap::default();
-                routes = entries(input, "route", |input| route(input, &mut known))?;
+                let mut named = Named::default();
+                routes = entries(input, "route", |input| route(input, &mut named))?;
             }
             10 => acceptances = entries(input, "acceptance", acceptance)?,
             11 => successors = entries(input, "successor", successor)?,
@@ -317,20 +318,38 @@ fn grant(input: &mut Reader<'_>) -> Decoded<Grant> {
     Ok(Grant { scope: scope(services, places)?, max_assurance })
 }
 
-/// An endpoint's id. Many routes name the same few: those read before are shared.
-fn named<'a>(input: &mut Reader<'a>, known: &mut HashMap<&'a str, EndpointId>) -> Decoded<EndpointId> {
-    let text = input.text()?;
-    if let Some(id) = known.get(text) {
-        return Ok(id.clone());
-    }
-    let id: EndpointId = text.parse().map_err(|error| fault("endpoint", error))?;
-    known.insert(text, id.clone());
-    Ok(id)
+/// Who the routes read so far name: many routes name the same few, in the same lists.
+#[derive(Default)]
+struct Named<'a> {
+    ids: HashMap<&'a str, EndpointId>,
+    lists: HashSet<Arc<[EndpointId]>>,
 }
 
-fn route<'a>(input: &mut Reader<'a>, known: &mut HashMap<&'a str, EndpointId>) -> Decoded<RouteEntry> {
+impl<'a> Named<'a> {
+    fn id(&mut self, input: &mut Reader<'a>) -> Decoded<EndpointId> {
+        let text = input.text()?;
+        if let Some(id) = self.ids.get(text) {
+            return Ok(id.clone());
+        }
+        let id: EndpointId = text.parse().map_err(|error| fault("endpoint", error))?;
+        self.ids.insert(text, id.clone());
+        Ok(id)
+    }
+
+    fn list(&mut self, input: &mut Reader<'a>) -> Decoded<Arc<[EndpointId]>> {
+        let ids = list(input, "endpoints", |input| self.id(input))?;
+        if let Some(list) = self.lists.get(ids.as_slice()) {
+            return Ok(Arc::clone(list));
+        }
+        let list: Arc<[EndpointId]> = ids.into();
+        self.lists.insert(Arc::clone(&list));
+        Ok(list)
+    }
+}
+
+fn route<'a>(input: &mut Reader<'a>, named: &mut Named<'a>) -> Decoded<RouteEntry> {
     let (mut rule, mut services, mut places, mut valid_from, mut valid_until) = (None, None, None, UnixMs(0), None);
-    let (mut endpoints, mut min_assurance, mut encryption_required) = (Vec::new(), None, false);
+    let (mut endpoints, mut min_assurance, mut encryption_required): (Arc<[_]>, _, _) = (Arc::default(), None, false);
     let mut keys = input.map()?;
     while let Some(key) = keys.next(input)? {
         match key {
@@ -344,7 +363,7 @@ fn route<'a>(input: &mut Reader<'a>, known: &mut HashMap<&'a str, EndpointId>) -
                 }
             }
             5 => valid_until = Some(input.time()?),
-            6 => endpoints = list(input, "endpoints", |input| named(input, known))?,
+            6 => endpoints = named.list(input)?,
             7 => min_assurance = Some(assurance(input, "least assurance")?),
             8 => encryption_required = flag(input, "encryption required")?,
             _ => input.skip()?,

@@ -525,7 +525,7 @@ impl From<RouteForm> for RouteEntry {
             scope: scope_of(&form.service, &form.jurisdiction),
             valid_from: form.valid_from.map_or(UnixMs(0), |from| from.0),
             valid_until: form.valid_until.map(|until| until.0),
-            endpoints: texts(form.endpoints),
+            endpoints: texts(form.endpoints).into(),
             min_assurance: form.min_assurance.map(Assurance::from),
             encryption_required: form.encryption_required,
         }

@@ -185,7 +185,7 @@ impl Table {
         let mut known: HashMap<*const u8, EndpointIndex, foldhash::fast::FixedState> = HashMap::default();
         let indexes = |zone: &VerifiedZone, entry: &RouteEntry| {
             let mut endpoints: SmallVec<[EndpointIndex; 4]> = SmallVec::with_capacity(entry.endpoints.len());
-            for id in &entry.endpoints {
+            for id in entry.endpoints.iter() {
                 let address = id.as_str().as_ptr();
                 let found = match known.get(&address) {
                     Some(found) => *found,

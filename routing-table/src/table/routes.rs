@@ -5,7 +5,7 @@
 //! a route that covers what one before did, for the same time, lies where that did: rows refer to it as before and need
 //! not be made again. Places of routes that are gone are taken by new ones, else stay empty.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use kernpost_codecs::statement::Assurance;
 use kernpost_codecs::{UnixMs, ZoneId};
@@ -59,15 +59,15 @@ impl Route {
 }
 
 /// Stands for an entry that cannot be missing, so that nothing panics.
-static NO_ENTRY: RouteEntry = RouteEntry {
+static NO_ENTRY: LazyLock<RouteEntry> = LazyLock::new(|| RouteEntry {
     rule: String::new(),
     scope: Scope::EVERYTHING,
     valid_from: UnixMs(u64::MAX),
     valid_until: Some(UnixMs(0)),
-    endpoints: Vec::new(),
+    endpoints: Arc::default(),
     min_assurance: None,
     encryption_required: false,
-};
+});
 
 /// Bits of a reference that say where in its chunk a route lies.
 const PLACE_BITS: u32 = 12;

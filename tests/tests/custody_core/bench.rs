@@ -236,7 +236,7 @@ impl Bench {
 
     /// From now on this endpoint alone is responsible for everything.
     pub fn lead_routes_to(&mut self, endpoint: &EndpointId) {
-        self.world.zone.routes.iter_mut().for_each(|route| route.endpoints = vec![endpoint.clone()]);
+        self.world.zone.routes.iter_mut().for_each(|route| route.endpoints = [endpoint.clone()].into());
         self.tables += 1;
         self.table = self.world.table(self.tables);
         let table = Arc::clone(&self.table);

@@ -26,7 +26,7 @@ fn of_two_queues_for_one_endpoint_the_one_with_the_older_message_goes_first() {
     for several_first in [true, false] {
         let mut bench = Bench::new();
         let (city, land) = (bench.city.clone(), bench.land.clone());
-        bench.world.zone.routes[0].endpoints = vec![city.clone(), land];
+        bench.world.zone.routes[0].endpoints = [city.clone(), land].into();
         bench.table = bench.world.table(2);
         bench.restart();
         let to_several = bench.message(LEIPZIG, |_| {});

@@ -106,7 +106,7 @@ fn route(rule: &str, jurisdiction: &str, endpoint: &str) -> RouteEntry {
         scope: Scope { service: "99050012".parse().unwrap(), jurisdiction: jurisdiction.parse().unwrap() },
         valid_from: START,
         valid_until: None,
-        endpoints: vec![endpoint.parse().unwrap()],
+        endpoints: [endpoint.parse().unwrap()].into(),
         min_assurance: None,
         encryption_required: false,
     }

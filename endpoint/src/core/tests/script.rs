@@ -108,7 +108,7 @@ impl Script {
                 scope: Scope { service: "99".parse().unwrap(), jurisdiction: "".parse().unwrap() },
                 valid_from: UnixMs(0),
                 valid_until: None,
-                endpoints: vec![id("de/authority")],
+                endpoints: [id("de/authority")].into(),
                 min_assurance: None,
                 encryption_required: false,
             }];

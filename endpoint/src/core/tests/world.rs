@@ -155,7 +155,7 @@ pub fn parties_with(serial: u64, required: &[Algorithm]) -> Parties {
         scope: Scope { service: "99".parse().unwrap(), jurisdiction: "".parse().unwrap() },
         valid_from: UnixMs(0),
         valid_until: None,
-        endpoints: vec![id("de/authority")],
+        endpoints: [id("de/authority")].into(),
         min_assurance: None,
         encryption_required: false,
     }];
@@ -171,7 +171,7 @@ pub fn parties_with(serial: u64, required: &[Algorithm]) -> Parties {
     };
     let table = compiled(&zone, 1);
     zone.serial += 1;
-    zone.routes[0].endpoints = vec![id("de/other")];
+    zone.routes[0].endpoints = [id("de/other")].into();
     let moved = compiled(&zone, 2);
     Parties { table, moved, portal, authority, other }
 }

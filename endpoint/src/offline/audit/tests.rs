@@ -83,7 +83,7 @@ async fn a_key_counts_between_its_dates_only() {
 #[tokio::test]
 async fn who_was_not_responsible_cannot_issue_it_and_who_was_is_named() {
     let exchange = Exchange::new().await;
-    let others = exchange.table(now(), |zone| zone.routes[0].endpoints = vec!["sn/other".parse().unwrap()]);
+    let others = exchange.table(now(), |zone| zone.routes[0].endpoints = ["sn/other".parse().unwrap()].into());
     let [(name, detail)] = &exchange.failed(&others, &others, &others)[..] else { panic!("not one fault") };
     assert!(*name == "issuer" && detail.contains("sn/other was"), "{detail}");
 }

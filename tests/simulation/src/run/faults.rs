@@ -151,7 +151,7 @@ impl Simulation {
                 Change::DropGrant => self.world.entry(&portal).grants.clear(),
                 Change::RevokeKey => self.world.entry(&portal).keys.iter_mut().for_each(|key| key.revoked = true),
                 Change::MoveRecipient => {
-                    let land = vec![self.endpoints[LAND].id.clone()];
+                    let land: Arc<[_]> = [self.endpoints[LAND].id.clone()].into();
                     let city = self.world.zone.routes.iter_mut().filter(|route| route.rule == "city");
                     city.for_each(|route| route.endpoints.clone_from(&land));
                 }
