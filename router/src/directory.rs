@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use kernpost_codecs::UnixMs;
-use kernpost_routing_table::source::{SourceError, load_anchor, load_floor, load_snapshots, store_floor, write_zone};
+use kernpost_routing_table::source::{
+    SourceError, load_anchor, load_floor, load_snapshots, store_floor, write_zone, zone_files,
+};
 use kernpost_routing_table::{CompileError, Directory, DirectoryErrors, SerialFloor, Table, TrustAnchor};
 
 use crate::config::Config;
@@ -267,10 +269,7 @@ fn create_folder(path: &Path) -> Result<(), SourceError> {
 
 /// A zone that left the directory must not come back from the copy.
 fn remove_other_zones(kept: &Path, directory: &Directory) -> Result<(), SourceError> {
-    let Ok(present) = load_snapshots(kept) else {
-        return Ok(());
-    };
-    for (path, _) in present {
+    for path in zone_files(kept)? {
         let zone = path.file_stem().and_then(|stem| stem.to_str());
         let belongs = directory.versions().iter().any(|version| Some(version.zone.as_str()) == zone);
         if !belongs {

@@ -13,7 +13,8 @@ use kernpost_codecs::{Digest, ZoneId, ZoneVersion};
 use serde::{Deserialize, Serialize};
 
 pub use folder::{
-    ANCHOR_FILE, DirectoryFolder, ZONE_EXTENSION, load_dir, load_snapshots, write_atomically, write_zone, zone_path,
+    ANCHOR_FILE, DirectoryFolder, ZONE_EXTENSION, load_dir, load_snapshots, write_atomically, write_zone, zone_files,
+    zone_path,
 };
 use form::{AnchorForm, ZoneForm};
 

@@ -53,7 +53,7 @@ pub fn load_dir(folder: &Path) -> Result<DirectoryFolder, SourceError> {
 /// Names the file and what is wrong; also when there is no `*.zone` file at all.
 pub fn load_snapshots(folder: &Path) -> Result<Vec<(PathBuf, Bytes)>, SourceError> {
     let mut snapshots = Vec::new();
-    for path in files_with_extension(folder, ZONE_EXTENSION)? {
+    for path in zone_files(folder)? {
         let length = fs::metadata(&path).map_err(io("read", &path))?.len();
         if length > MAX_LEN as u64 {
             return Err(SourceError::TooLong { path, length, most: MAX_LEN as u64 });
@@ -65,6 +65,14 @@ pub fn load_snapshots(folder: &Path) -> Result<Vec<(PathBuf, Bytes)>, SourceErro
         return Err(content(folder, "there is no *.zone file; sign zones into it with `kernpost directory sign`"));
     }
     Ok(snapshots)
+}
+
+/// The `*.zone` files of a folder by path, unread.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn zone_files(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    files_with_extension(folder, ZONE_EXTENSION)
 }
 
 /// Where a zone's signed snapshot lies in a directory folder.
