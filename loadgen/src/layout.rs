@@ -213,7 +213,7 @@ fn generated(scenario: &Scenario) -> Result<(Vec<RoutePlan>, Vec<RouteKey>)> {
     let targets = targets.into_iter().map(|(service, place)| (service.to_string(), place.to_string())).collect();
     let routes = generated.zones.into_iter().flat_map(|zone| zone.routes).map(|route| {
         Ok(RoutePlan {
-            rule: route.rule,
+            rule: route.rule.into(),
             service: route.scope.service,
             jurisdiction: route.scope.jurisdiction,
             endpoint: route.endpoints.first().cloned().context("every generated route names an endpoint")?,

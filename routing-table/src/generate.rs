@@ -368,7 +368,7 @@ fn endpoint(id: EndpointId) -> Result<EndpointEntry, GenerateError> {
 
 fn route(number: usize, scope: Scope, endpoint: EndpointId) -> RouteEntry {
     RouteEntry {
-        rule: format!("r{number}"),
+        rule: format!("r{number}").into(),
         scope,
         valid_from: UnixMs(0),
         valid_until: None,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use kernpost_codecs::key::{Algorithm, KeyId, PublicKey};
 use kernpost_codecs::statement::Assurance;
 use kernpost_codecs::{
@@ -192,8 +193,8 @@ pub struct EndpointEntry {
 /// A responsibility (DIRECTORY 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteEntry {
-    /// Name of the rule, unique in its zone, 1..=64 visible ASCII characters.
-    pub rule: String,
+    /// Name of the rule, unique in its zone, 1..=64 visible ASCII characters. Short ones, as most are, take no memory of their own.
+    pub rule: CompactString,
     /// Route keys it answers for.
     pub scope: Scope,
     /// In force from this instant on.

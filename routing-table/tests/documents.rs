@@ -125,7 +125,7 @@ fn payloads_with_critical_or_wrong_fields_are_refused_and_unknown_ones_skipped()
     let future = [&good[..2], &[0x02], &good[3..]].concat();
     assert!(decode_payload(&future).unwrap_err().to_string().contains("format: 2 is not known"));
     let mut world = full();
-    world.zones[1].routes[0].rule = "x".repeat(65);
+    world.zones[1].routes[0].rule = "x".repeat(65).into();
     let long = decode_payload(&encode_payload(&world.zones[1])).unwrap_err().to_string();
     assert!(long.starts_with("route 0: "), "{long}");
 }

@@ -86,7 +86,7 @@ fn routes(options: &Options, names: &[String]) -> Result<Vec<RouteEntry>> {
     let mut routes: Vec<RouteEntry> = zones.into_iter().flat_map(|zone| zone.routes).collect();
     for (number, route) in routes.iter_mut().enumerate() {
         // Names are unique in a zone, and here all are in one.
-        route.rule = format!("r{number}");
+        route.rule = format!("r{number}").into();
         let own = |id| ours.get(id).cloned().context("a route to an endpoint that is not there");
         route.endpoints = route.endpoints.iter().map(own).collect::<Result<_>>()?;
     }

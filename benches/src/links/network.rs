@@ -81,7 +81,7 @@ impl Network {
         }
         if names.iter().any(|name| name == AUTHORITY) {
             network.zone.routes.push(RouteEntry {
-                rule: "everything".to_owned(),
+                rule: "everything".into(),
                 scope: Scope::EVERYTHING,
                 valid_from: UnixMs(wall().0 - DAY_MS),
                 valid_until: None,

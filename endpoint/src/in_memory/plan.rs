@@ -222,7 +222,7 @@ impl Plan {
         }
         let valid_from = self.at.minus_ms(DAY_MS);
         self.zone(&home).routes.push(RouteEntry {
-            rule,
+            rule: rule.into(),
             scope,
             valid_from,
             valid_until: None,

@@ -209,7 +209,7 @@ fn grant(plan: &GrantPlan) -> Grant {
 
 fn route_entry(route: &RoutePlan, validity: Validity) -> RouteEntry {
     RouteEntry {
-        rule: route.rule.clone(),
+        rule: route.rule.as_str().into(),
         scope: Scope { service: route.service, jurisdiction: route.jurisdiction },
         valid_from: validity.from,
         valid_until: None,

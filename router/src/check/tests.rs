@@ -243,7 +243,7 @@ fn an_encrypted_key_is_named_for_what_it_is() {
 fn every_error_of_the_directory_is_a_problem_of_its_own() {
     let mut site = Site::new();
     let mut twin = site.directory.zone.routes[0].clone();
-    twin.rule = "twin".to_owned();
+    twin.rule = "twin".into();
     twin.endpoints = ["kern/nobody".parse().unwrap()].into();
     site.directory.zone.routes.push(twin);
     site.directory.write_signed_by(1);

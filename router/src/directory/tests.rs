@@ -46,7 +46,7 @@ impl TestDirectory {
             budgets: Budgets::default(),
         });
         zone.routes.push(RouteEntry {
-            rule: "leipzig".to_owned(),
+            rule: "leipzig".into(),
             scope: Scope { service: "99050".parse().unwrap(), jurisdiction: "14713".parse().unwrap() },
             valid_from: UnixMs(now.0 - DAY),
             valid_until: Some(UnixMs(now.0 + DAY)),

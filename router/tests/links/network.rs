@@ -54,7 +54,7 @@ impl Network {
         zone.endpoints = vec![endpoint("kern/amt", "amt", &amt), endpoint("kern/portal", "portal", &portal)];
         zone.routers = ["r1", "r2"].map(router_entry).to_vec();
         zone.routes.push(RouteEntry {
-            rule: "everything".to_owned(),
+            rule: "everything".into(),
             scope: Scope::EVERYTHING,
             valid_from: UnixMs(wall().0 - DAY),
             valid_until: None,

@@ -161,7 +161,7 @@ fn check_overlaps(zones: &[Zone<'_>], findings: &mut Findings) {
             if let Some((other_zone, other)) = longest
                 && other.valid_until.is_none_or(|end| route.valid_from < end)
             {
-                let (other, zone_of_other) = (other.rule.clone(), other_zone.clone());
+                let (other, zone_of_other) = (other.rule.to_string(), other_zone.clone());
                 let fault = DirectoryFault::Overlap { scope: route.scope, other, zone: zone_of_other };
                 findings.add(Some(zone), entry_of(route), fault);
             }

@@ -353,7 +353,7 @@ fn route<'a>(input: &mut Reader<'a>, named: &mut Named<'a>) -> Decoded<RouteEntr
     let mut keys = input.map()?;
     while let Some(key) = keys.next(input)? {
         match key {
-            1 => rule = Some(input.text_to(64, "rule")?.to_owned()),
+            1 => rule = Some(input.text_to(64, "rule")?.into()),
             2 => services = Some(service(input)?),
             3 => places = Some(jurisdiction(input)?),
             4 => {

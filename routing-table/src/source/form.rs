@@ -521,7 +521,7 @@ impl From<&EndpointEntry> for EndpointForm {
 impl From<RouteForm> for RouteEntry {
     fn from(form: RouteForm) -> Self {
         Self {
-            rule: form.rule,
+            rule: form.rule.into(),
             scope: scope_of(&form.service, &form.jurisdiction),
             valid_from: form.valid_from.map_or(UnixMs(0), |from| from.0),
             valid_until: form.valid_until.map(|until| until.0),
@@ -535,7 +535,7 @@ impl From<RouteForm> for RouteEntry {
 impl From<&RouteEntry> for RouteForm {
     fn from(route: &RouteEntry) -> Self {
         Self {
-            rule: route.rule.clone(),
+            rule: route.rule.to_string(),
             service: Text(route.scope.service),
             jurisdiction: Text(route.scope.jurisdiction),
             valid_from: (route.valid_from.0 > 0).then_some(Instant(route.valid_from)),

@@ -192,7 +192,7 @@ impl Table {
                     None => {
                         let unknown = || CompileError::UnknownEndpoint {
                             zone: zone.id().to_string(),
-                            rule: entry.rule.clone(),
+                            rule: entry.rule.to_string(),
                             endpoint: id.to_string(),
                         };
                         let found = index(id.as_str()).ok_or_else(unknown)?;

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use compact_str::CompactString;
 use kernpost_codecs::statement::Assurance;
 use kernpost_codecs::{UnixMs, ZoneId};
 use smallvec::SmallVec;
@@ -60,7 +61,7 @@ impl Route {
 
 /// Stands for an entry that cannot be missing, so that nothing panics.
 static NO_ENTRY: LazyLock<RouteEntry> = LazyLock::new(|| RouteEntry {
-    rule: String::new(),
+    rule: CompactString::default(),
     scope: Scope::EVERYTHING,
     valid_from: UnixMs(u64::MAX),
     valid_until: Some(UnixMs(0)),

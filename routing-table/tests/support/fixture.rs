@@ -134,7 +134,7 @@ pub fn router(id: &str, identity: &str) -> RouterEntry {
 
 pub fn route(rule: &str, service: &str, jurisdiction: &str, endpoints: &[&str]) -> RouteEntry {
     RouteEntry {
-        rule: rule.to_owned(),
+        rule: rule.into(),
         scope: scope(service, jurisdiction),
         valid_from: UnixMs(0),
         valid_until: None,

@@ -155,7 +155,7 @@ impl World {
         endpoints: &[&EndpointId],
     ) -> &mut RouteEntry {
         self.zone.routes.push(RouteEntry {
-            rule: rule.to_owned(),
+            rule: rule.into(),
             scope: scope(service, jurisdiction),
             valid_from: self.now.minus_ms(DAY_MS),
             valid_until: None,

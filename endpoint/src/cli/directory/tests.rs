@@ -102,7 +102,7 @@ fn endpoint(id: &str) -> EndpointEntry {
 
 fn route(rule: &str, jurisdiction: &str, endpoint: &str) -> RouteEntry {
     RouteEntry {
-        rule: rule.to_owned(),
+        rule: rule.into(),
         scope: Scope { service: "99050012".parse().unwrap(), jurisdiction: jurisdiction.parse().unwrap() },
         valid_from: START,
         valid_until: None,

@@ -104,7 +104,7 @@ impl Script {
                 })
                 .collect();
             zone.routes = vec![RouteEntry {
-                rule: "all".to_owned(),
+                rule: "all".into(),
                 scope: Scope { service: "99".parse().unwrap(), jurisdiction: "".parse().unwrap() },
                 valid_from: UnixMs(0),
                 valid_until: None,

@@ -151,7 +151,7 @@ pub fn parties_with(serial: u64, required: &[Algorithm]) -> Parties {
     zone.endpoints[0].keys = entries;
     zone.endpoints[0].required_algorithms = required.to_vec();
     zone.routes = vec![RouteEntry {
-        rule: "all".to_owned(),
+        rule: "all".into(),
         scope: Scope { service: "99".parse().unwrap(), jurisdiction: "".parse().unwrap() },
         valid_from: UnixMs(0),
         valid_until: None,
