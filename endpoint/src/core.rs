@@ -10,6 +10,7 @@
 //! and for the recipient: `receiving` → `inbox::verify` → `inbox` → journal → verdict → journal → `session::settlements`.
 
 mod durable;
+mod gather;
 mod inbox;
 mod large;
 mod late;
@@ -55,6 +56,7 @@ pub use session::{SessionId, Stream};
 pub use store::{AcceptRecord, Accepted, OutcomeRecord, Place, Recovered, StoreId, StoreOrder};
 pub use wait::Waits;
 
+use gather::Gather;
 use inbox::Inbox;
 pub(crate) use inbox::verify::key_counts;
 use late::Late;
@@ -356,6 +358,7 @@ pub struct Core {
     /// Per endpoint, the links that take its entries, the preferred first.
     places: Vec<Vec<SessionId>>,
     outbox: Outbox,
+    gather: Gather,
     inbox: Inbox,
     concluded: ConcludedMessages,
     /// Late receipts that wait for the durable outbox; each holds a label.
@@ -405,6 +408,7 @@ impl Core {
             sessions: BTreeMap::new(),
             places: vec![Vec::new(); signers.len()],
             outbox: Outbox::new(signers.len(), config.limits, config.seed),
+            gather: Gather::new(signers.len()),
             inbox: Inbox::new(signers.len(), config.limits),
             concluded: ConcludedMessages::new(config.limits.concluded),
             lates: BTreeMap::new(),
@@ -648,7 +652,8 @@ impl Core {
     /// When [`Core::handle_timeout`] wants to be called, in microseconds of [`Now::mono_us`].
     pub fn poll_deadline(&self) -> Option<u64> {
         let sessions = self.sessions.values().filter_map(Session::poll_deadline).min();
-        [sessions, self.outbox.poll_deadline(), self.recompile_us, self.check_us].into_iter().flatten().min()
+        let own = [self.outbox.poll_deadline(), self.gather.poll_deadline(), self.recompile_us, self.check_us];
+        own.into_iter().chain([sessions]).flatten().min()
     }
 }
 

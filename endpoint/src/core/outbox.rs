@@ -256,9 +256,9 @@ impl Outbox {
         true
     }
 
-    /// Whether anything of this sender and class could go out now.
-    pub fn has_ready(&self, sender: usize, class: Class) -> bool {
-        self.ready.get(sender).and_then(|classes| classes.get(class.index())).is_some_and(|queue| !queue.is_empty())
+    /// How many messages of this sender and class could go out now.
+    pub fn ready(&self, sender: usize, class: Class) -> usize {
+        self.ready.get(sender).and_then(|classes| classes.get(class.index())).map_or(0, BTreeSet::len)
     }
 
     /// Whether anything could go out now.

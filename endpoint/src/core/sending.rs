@@ -1,7 +1,7 @@
 //! From an accepted message to signed bundles on the lanes: natural batching, one signature per sender and bundle.
 //!
 //! What has accumulated when a lane can be written goes out together, at most 256 entries and 262,144 bytes, within the
-//! link's credit (WIRE §6, §7). An idle process adds no delay; a busy one amortises the signature.
+//! link's credit (WIRE §6, §7). An idle process adds no delay; a busy one amortises the signature, see [`super::gather`].
 
 use std::sync::Arc;
 
@@ -218,7 +218,11 @@ impl Core {
                 continue;
             };
             let Some(session) = self.sessions.get(&id) else { return };
-            if !self.outbox.has_ready(sender, class) || !session.takes_entries_of(sender) {
+            if self.outbox.ready(sender, class) == 0 || !session.takes_entries_of(sender) {
+                continue;
+            }
+            let (ready, under_way) = (self.outbox.ready(sender, class), session.outbound.under_way(class));
+            if self.gather.waits(now.mono_us, sender, class, ready, under_way, endpoints) {
                 continue;
             }
             let places = self.places.get(sender).map(Vec::as_slice).unwrap_or_default();
@@ -285,6 +289,7 @@ impl Core {
             });
         }
         self.ledger.bundles += 1;
+        self.gather.on_sent(sender, class, labels.len());
         session.outbound.on_sent(class, labels, deadline_us, large);
         session.on_written(Stream::Bundle(class));
         self.outputs.push_back(Output::Frame { session: id, stream: Stream::Bundle(class), bytes });

@@ -187,6 +187,7 @@ impl Core {
 
     pub(super) fn on_timeout(&mut self, now: Now) {
         self.outbox.handle_timeout(now, &mut self.ledger);
+        self.gather.handle_timeout(now.mono_us);
         let mut faults = Vec::new();
         let mut late = Vec::new();
         for (id, session) in &mut self.sessions {

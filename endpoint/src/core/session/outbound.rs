@@ -67,6 +67,8 @@ struct SentLane {
     bundles: HashMap<u64, SentBundle, foldhash::fast::RandomState>,
     deadlines: VecDeque<(u64, u64)>,
     graces: VecDeque<(u64, u64)>,
+    /// Bundles with open labels.
+    under_way: usize,
 }
 
 /// The labels of one link.
@@ -94,6 +96,7 @@ impl Outbound {
         } else {
             lane.deadlines.push_back((deadline_us, sequence));
         }
+        lane.under_way += usize::from(open > 0);
         let entries = entries.into_iter().map(|sent| (State::Open, sent)).collect();
         lane.bundles.insert(sequence, SentBundle { entries, open });
     }
@@ -120,13 +123,15 @@ impl Outbound {
 
     /// Settles an open label; `None` when it is not open.
     pub fn settle(&mut self, label: &Label) -> Option<Sent> {
-        let bundle = self.lanes.get_mut(label.class.index())?.bundles.get_mut(&label.sequence)?;
+        let lane = self.lanes.get_mut(label.class.index())?;
+        let bundle = lane.bundles.get_mut(&label.sequence)?;
         let (state, sent) = bundle.entries.get_mut(usize::from(label.index))?;
         if *state != State::Open {
             return None;
         }
         *state = State::Settled;
         bundle.open -= 1;
+        lane.under_way = lane.under_way.saturating_sub(usize::from(bundle.open == 0));
         self.open -= 1;
         let sent = sent.clone();
         if let Some(large) = self.large.iter_mut().find(|large| large.label == *label) {
@@ -163,6 +168,7 @@ impl Outbound {
                 }
                 self.open -= bundle.open;
                 bundle.open = 0;
+                lane.under_way = lane.under_way.saturating_sub(1);
                 lane.graces.push_back((until + GRACE_MS * 1_000, sequence));
             }
         }
@@ -185,9 +191,15 @@ impl Outbound {
             }
             self.open -= bundle.open;
             bundle.open = 0;
+            lane.under_way = lane.under_way.saturating_sub(1);
             lane.graces.push_back((now_us + GRACE_MS * 1_000, sequence));
             self.ended.extend(large.wanted.map(|_| large.label));
         }
+    }
+
+    /// Bundles of a lane with labels that have not settled.
+    pub fn under_way(&self, class: Class) -> usize {
+        self.lane(class).map_or(0, |lane| lane.under_way)
     }
 
     /// Large payloads that are open.

@@ -50,8 +50,7 @@ fn latency_half(short: bool) -> Result<Vec<Reading>> {
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let half = saturated(&programs)?.rate.achieved_per_s / 2.0;
         let rate = format!("{half:.0}/s");
-        let load =
-            load::load(&programs, &[&LINKS[..], &["--payload", "1KiB", "--rate", &rate]].concat())?.unhindered()?;
+        let load = load::unhindered(&programs, &[&LINKS[..], &["--payload", "1KiB", "--rate", &rate]].concat())?;
         rates.push(half);
         p50.push(load.latency_us.p50 / 1_000.0);
         p99.push(load.latency_us.p99 / 1_000.0);
@@ -74,7 +73,7 @@ fn latency_idle(short: bool) -> Result<Vec<Reading>> {
     let mut shape = String::new();
     for _ in 0..if short { SHORT_RUNS } else { RUNS } {
         let arguments = ["--payload", "1KiB", "--rate", "20/s", "--duration", "10s"];
-        let load = load::load(&programs, &[&LINKS[..8], &arguments, &["--warm-up", "2s"]].concat())?.unhindered()?;
+        let load = load::unhindered(&programs, &[&LINKS[..8], &arguments, &["--warm-up", "2s"]].concat())?;
         p50.push(load.latency_us.p50 / 1_000.0);
         p99.push(load.latency_us.p99 / 1_000.0);
         started_p50.push(load.service_us.p50 / 1_000.0);
